@@ -1,0 +1,297 @@
+"""Edits on a module, in place: push, set a strength, remove, exact undo.
+
+The weights are always base + set of (edit, strength), made anew from a copy of the base. So the order of
+pushes does not matter, dragging a strength accumulates nothing, and removal gives back the base bit for bit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import warnings
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import TypeVar
+
+import torch
+from torch import Tensor, nn
+
+from edits import clash, identity, ties
+from edits.canonical import tensor_bytes
+from edits.edit import Edit
+from edits.errors import EditError, EditWarning
+from edits.materialise import Change, changes, materialise
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True)
+class _State:
+    """All that a stack knows, replaced as one. A tensor goes by one of its names; `tied` gives them all."""
+
+    contents: Mapping[str, tuple[Edit, float]] = field(default_factory=dict)
+    forced: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    plan: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
+    tied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
+    base: Mapping[str, Tensor] = field(default_factory=dict)
+    written: Mapping[str, str] = field(default_factory=dict)
+
+
+class Stack:
+    """Edits on one module. Only touched tensors are copied (to the CPU); parameters stay the same objects.
+
+    Every operation happens whole or not at all. Each first checks that the touched tensors hold what the
+    stack last wrote, and raises EditError if something else has changed them; `clear(force=True)` is the way
+    out then.
+    """
+
+    def __init__(self, module: nn.Module) -> None:
+        self.module = module
+        self._state = _State()
+
+    @property
+    def contents(self) -> tuple[tuple[Edit, float], ...]:
+        """The edits and their strengths, first pushed first; edits at strength 0 among them."""
+        return tuple(self._state.contents.values())
+
+    @property
+    def forced(self) -> Mapping[str, tuple[str, ...]]:
+        """By content: edits whose base was overridden by `force`, with the parameters that differ from it."""
+        return dict(self._state.forced)
+
+    def push(self, edit: Edit, strength: float | None = None, *, force: bool = False) -> None:
+        """Add an edit, at its own default strength if none is given; strength 0 lists it without any effect.
+
+        The edit is judged against the base of the stack, whatever is on the stack already. If a touched
+        tensor differs from the edit's base it is refused, unless `force`; if only upstream tensors differ
+        there is an EditWarning. Raises EditError also for a content that is there already, for clashing
+        changes, for an edit that alters nothing of the base at strength 1, and for weights out of the range
+        of their type.
+        """
+        reached = edit.accepted(edit.strength if strength is None else strength)
+        self._check_undisturbed()
+        self._check_new(edit)
+        overridden = self._judge(edit, force)
+        self._check_alters(edit)
+        state = self._state
+        forced = {**state.forced, edit.content: overridden} if overridden else state.forced
+        self._become({**state.contents, edit.content: (edit, reached)}, forced)
+
+    def set_strength(self, edit: Edit | str, strength: float) -> None:
+        """Give an edit on the stack (or its content digest) another strength; EditError as from `push`."""
+        content = self._find(edit)
+        held = self._state.contents[content][0]
+        reached = held.accepted(strength)
+        self._check_undisturbed()
+        self._become({**self._state.contents, content: (held, reached)}, self._state.forced)
+
+    def remove(self, edit: Edit | str) -> None:
+        """Take an edit (or its content digest) off: the weights are those without it, to the bit."""
+        content = self._find(edit)
+        self._check_undisturbed()
+        self._become(_without(self._state.contents, content), _without(self._state.forced, content))
+
+    def clear(self, *, force: bool = False) -> None:
+        """Take all edits off: the base, to the bit. With `force`, also where something else has changed the
+        weights.
+
+        A tensor that was given another type or shape meanwhile is then put back as it was. EditError if a
+        parameter is gone.
+        """
+        if not force:
+            self._check_undisturbed()
+            self._become({}, {})
+            return
+        state, tensors = self._state, identity.state(self.module)
+        names = {name: value for at, value in state.base.items() for name in state.tied[at]}
+        for name in names.keys() & tensors.keys():
+            _restore(tensors[name], names[name])
+        self._state = _State()
+        if gone := sorted(names.keys() - tensors.keys()):
+            raise EditError(
+                f"{', '.join(gone)} are no longer in the module; the rest of it is the base again; load it anew"
+            )
+
+    def disturbed(self) -> tuple[str, ...]:
+        """Names of touched tensors that something else has changed since the stack last wrote them."""
+        state, tensors = self._state, identity.state(self.module)
+        return tuple(
+            name
+            for at, written in state.written.items()
+            for name in state.tied[at]
+            if name not in tensors or _bits(tensors[name]) != written
+        )
+
+    def _check_undisturbed(self) -> None:
+        if names := self.disturbed():
+            raise EditError(
+                f"{', '.join(names)} changed behind the stack's back; expected the weights that it last "
+                f"wrote; `clear(force=True)` gives back the base, or load the module anew"
+            )
+
+    def _check_new(self, edit: Edit) -> None:
+        there = {member.content: held for held, _ in self.contents for member, _ in held.parts(1.0)}
+        for member, _ in edit.parts(1.0):
+            if member.content in there:
+                raise EditError(
+                    f"edit {member.content[:12]} is on the stack already, in {there[member.content]!r}; "
+                    f"expected each edit once; use set_strength"
+                )
+
+    def _judge(self, edit: Edit, force: bool) -> tuple[str, ...]:
+        """Names of parameters whose base was overridden."""
+        known, state, tensors = self._names(), self._state, identity.state(self.module)
+        base = {name: state.base.get(known[name], tensor) for name, tensor in tensors.items()}
+        different: dict[str, None] = {}
+        for member, _ in edit.parts(1.0):
+            verdict = identity.compare(member.base, base)
+            different |= dict.fromkeys(verdict.different)
+            if verdict.upstream == "different":
+                warnings.warn(
+                    f"edit {member.content[:12]} was made for other weights upstream of "
+                    f"{', '.join(member.touched)}; it may not do here what it did there",
+                    EditWarning,
+                    stacklevel=3,
+                )
+        if different and not force:
+            raise EditError(
+                f"{', '.join(different)} of this module are not the weights that edit {edit.content[:12]} "
+                f"was made for; expected its base, at any precision; load that model, or override with "
+                f"force=True"
+            )
+        return tuple(different)
+
+    def _check_alters(self, edit: Edit) -> None:
+        known, state, tensors = self._names(), self._state, identity.state(self.module)
+        for member, _ in edit.parts(1.0):
+            plan: dict[str, list[Change]] = {}
+            for name, found in changes(member, 1.0).items():
+                plan.setdefault(known[name], []).extend(found)
+            bases = {at: state.base.get(at, tensors[at].detach().cpu()) for at in plan}
+            if all(torch.equal(materialise(bases[at], plan[at]), bases[at]) for at in plan):
+                raise EditError(
+                    f"edit {member.content[:12]} alters nothing of {', '.join(member.touched)} at strength "
+                    f"1; expected a change that outlasts rounding; edit the weights at a higher precision, "
+                    f"or leave the edit out"
+                )
+
+    def _names(self) -> dict[str, str]:
+        """For every name in the module, the one that its tensor goes by."""
+        before = {name: at for at, names in self._state.tied.items() for name in names}
+        tied = ties.groups(identity.state(self.module))
+        return {name: next((before[n] for n in names if n in before), names[0]) for name, names in tied.items()}
+
+    def _become(self, contents: Mapping[str, tuple[Edit, float]], forced: Mapping[str, tuple[str, ...]]) -> None:
+        """Compute everything, then write it: the only way to another state."""
+        state, tensors, known = self._state, identity.state(self.module), self._names()
+        found: dict[str, list[Change]] = {}
+        for edit, strength in contents.values():
+            for name, made in changes(edit, strength).items():
+                found.setdefault(known[name], []).extend(made)
+        plan = {at: tuple(sorted(made, key=lambda change: change.place)) for at, made in found.items()}
+        clash.check(plan)
+        tied, base, written = dict(state.tied), dict(state.base), dict(state.written)
+        for at in plan:
+            tied[at] = tuple(name for name in known if known[name] == at)
+            ties.check_alone(at, tensors, tied[at])
+            if at not in base:
+                base[at] = tensors[at].detach().cpu().clone(memory_format=torch.contiguous_format)
+                written[at] = _bits(base[at])
+        fresh = {
+            at: _made(at, base[at], plan.get(at, ()))
+            for at in sorted(base)
+            if plan.get(at, ()) != state.plan.get(at, ())
+        }
+        written |= {at: _bits(value) for at, value in fresh.items()}
+        after = _State(contents, forced, plan, _only(tied, plan), _only(base, plan), _only(written, plan))
+        self._write([(tensors[name], fresh[at]) for at in fresh for name in tied[at]], after)
+
+    def _write(self, targets: list[tuple[Tensor, Tensor]], after: _State) -> None:
+        before = self._state
+        held = [(tensor, tensor.detach().cpu().clone()) for tensor, _ in targets]
+        try:
+            for tensor, value in targets:
+                _put(tensor, value)
+            self._state = after
+        except BaseException:
+            self._state = before
+            for tensor, value in held:
+                _put(tensor, value)
+            raise
+
+    def _find(self, edit: Edit | str) -> str:
+        content = edit if isinstance(edit, str) else edit.content
+        if content not in self._state.contents:
+            for held, _ in self.contents:
+                if any(member.content == content for member, _ in held.members):
+                    raise EditError(
+                        f"edit {content[:12]} is on the stack only as a member of {held!r}; remove that one"
+                    )
+            raise EditError(
+                f"edit {content[:12]} is not on the stack; there are {list(self._state.contents) or 'none'}"
+            )
+        return content
+
+
+@contextmanager
+def applied(module: nn.Module, *edits: tuple[Edit, float | None], force: bool = False) -> Iterator[Stack]:
+    """Edits for the length of a block: (edit, strength) pairs, None being the edit's own strength.
+
+    On any exit the touched tensors get their old bits back, even if something within the block changed the
+    weights: what was changed had edits mixed into it, and the block promises the base. It is then reported:
+    by an EditError if the block ended well, by an EditWarning if an exception, which must not be hidden,
+    leaves it. Raises EditError as `Stack.push` does.
+    """
+    stack, left_by_exception = Stack(module), True
+    try:
+        for edit, strength in edits:
+            stack.push(edit, strength, force=force)
+        yield stack
+        left_by_exception = False
+    finally:
+        try:
+            names = stack.disturbed()
+        finally:
+            stack.clear(force=True)
+        if names:
+            report = f"{', '.join(names)} changed inside the block, beside its edits; the base was put back"
+            if not left_by_exception:
+                raise EditError(f"{report}; expected the edited weights; train outside the block")
+            warnings.warn(report, EditWarning, stacklevel=2)
+
+
+def _made(name: str, base: Tensor, made: tuple[Change, ...]) -> Tensor:
+    value = materialise(base, made)
+    if made and not torch.isfinite(value).all():
+        raise EditError(
+            f"{name} would hold NaN or infinity; expected weights within the range of {base.dtype}; "
+            f"use smaller strengths, or weights of a wider type"
+        )
+    return value
+
+
+def _bits(tensor: Tensor) -> str:
+    """A digest of type, shape and bits."""
+    total = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
+    total.update(tensor_bytes(tensor))
+    return total.hexdigest()
+
+
+def _put(tensor: Tensor, value: Tensor) -> None:
+    with torch.inference_mode(tensor.is_inference()), torch.no_grad():
+        tensor.copy_(value)
+
+
+def _restore(tensor: Tensor, value: Tensor) -> None:
+    if tensor.dtype == value.dtype and tensor.shape == value.shape:
+        _put(tensor, value)
+    else:
+        tensor.data = value.to(tensor.device, copy=True)
+
+
+def _without(mapping: Mapping[str, T], key: str) -> dict[str, T]:
+    return {k: value for k, value in mapping.items() if k != key}
+
+
+def _only(mapping: Mapping[str, T], keys: Mapping[str, object]) -> dict[str, T]:
+    return {k: value for k, value in mapping.items() if k in keys}

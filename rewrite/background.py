@@ -1,0 +1,128 @@
+"""The rest of the world as a layer sees it: moments of its keys over many latents, cached."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError
+from safetensors.torch import load_file, save
+from torch import Tensor
+
+from edits.file import write_atomically
+from rewrite.generator import Generator, Layer, Noise
+from rewrite.home import home
+from rewrite.latents import Row
+from rewrite.memory import lag_reach, maps, style_of
+from rewrite.progress import Progress, quiet
+from rewrite.stats import SecondMoments, half_plane
+
+VERSION = 1
+"""Of the arithmetic below: a change of it must not find older statistics."""
+STREAM = 1
+"""Background latents are rows of this stream (as in Rewriting), so seeds never belong to the background."""
+BATCH = 8
+
+
+@dataclass(frozen=True)
+class Background:
+    """Moments of a layer's keys with their lags, and E[s^2] of its modulation (in,), or None where it has no gain."""
+
+    moments: SecondMoments
+    style_square: Tensor | None
+
+
+def background(
+    generator: Generator,
+    layer: Layer,
+    *,
+    samples: int,
+    truncation: float = 1.0,
+    noise: Noise = "const",
+    cache: bool = True,
+    progress: Progress = quiet,
+) -> Background:
+    """Background of a layer over rows 0 to samples - 1 of stream 1.
+
+    An interrupted run leaves what it has counted so far and goes on from there the next time, to the same bits.
+    """
+    path = _path(generator, layer, samples, truncation, noise)
+    counted = _read(path, layer) if cache else _nothing(layer)
+    started = counted.moments.images
+    try:
+        while counted.moments.images < samples:
+            done = counted.moments.images
+            progress(f"moments of {layer.name}", done, samples)
+            counted = _add(counted, generator, layer, range(done, min(done + BATCH, samples)), truncation, noise)
+    finally:
+        if cache and counted.moments.images > started:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            write_atomically(path, save(_tensors(counted)))
+    progress(f"moments of {layer.name}", samples, samples)
+    style = counted.style_square
+    return Background(counted.moments, None if style is None else style / samples)
+
+
+def _add(
+    counted: Background, generator: Generator, layer: Layer, rows: range, truncation: float, noise: Noise
+) -> Background:
+    """Sums with these rows counted in (here `style_square` is a sum as well)."""
+    with torch.no_grad():
+        ws = generator.styles(
+            generator.latents(Row(STREAM, row) for row in rows),
+            truncation=truncation,
+            label=_labels(generator, rows),
+        )
+        state = generator.run_to(layer, ws=ws, noise=noise)
+    style, total = style_of(state), counted.style_square
+    return Background(
+        counted.moments.add(maps(state.key)),
+        total if style is None or total is None else total + (style**2).sum(0),
+    )
+
+
+def _labels(generator: Generator, rows: range) -> Tensor | None:
+    """A conditional model's background goes round its classes."""
+    return torch.tensor([row % generator.classes for row in rows]) if generator.classes else None
+
+
+def _path(generator: Generator, layer: Layer, samples: int, truncation: float, noise: Noise) -> Path:
+    facts = {
+        "version": VERSION,
+        "upstream": generator.fingerprint(layer),
+        "layer": layer.name,
+        "latents": [STREAM, samples, generator.classes],
+        "truncation": truncation,
+        "noise": noise,
+        "device": generator.device.type,
+    }
+    return home("moments", hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest() + ".safetensors")
+
+
+def _nothing(layer: Layer) -> Background:
+    style = torch.zeros(layer.in_features, dtype=torch.float64) if layer.gain else None
+    return Background(SecondMoments.empty(layer.in_features, lag_reach(layer)), style)
+
+
+def _tensors(counted: Background) -> dict[str, Tensor]:
+    moments = counted.moments
+    tensors = {f"lag {dy} {dx}": total.contiguous() for (dy, dx), total in moments}
+    tensors["counts"] = torch.tensor([moments.positions, moments.images])
+    return tensors if counted.style_square is None else tensors | {"style": counted.style_square}
+
+
+def _read(path: Path, layer: Layer) -> Background:
+    """What the cache holds, or nothing counted: a cache that cannot be read is only a slower start."""
+    try:
+        tensors = load_file(path)
+        sums = {(dy, dx): tensors[f"lag {dy} {dx}"] for dy, dx in half_plane(lag_reach(layer))}
+        positions, images = (int(count) for count in tensors["counts"])
+        style = tensors["style"] if layer.gain else None
+    except (OSError, SafetensorError, KeyError, ValueError):
+        return _nothing(layer)
+    if {tuple(total.shape) for total in sums.values()} != {(layer.in_features, layer.in_features)}:
+        return _nothing(layer)
+    return Background(SecondMoments(sums, positions, images), style)

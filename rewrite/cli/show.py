@@ -1,0 +1,67 @@
+"""rewrite show"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rewrite.cli.options import EditArgument
+from rewrite.cli.voice import Voice, facts_table, table
+
+OPERATIONS = ("parameter", "kind", "form", "shape", "rank", "norm", "coefficient")
+MEMBERS = ("member", "coefficient", "touches", "made by", "notes")
+
+
+def show(voice: Voice, edit: EditArgument) -> None:
+    """Show what an edit file holds."""
+    import edits
+    from rewrite.report import edit_facts
+
+    loaded = edits.load(edit)
+    facts: dict[str, Any] = {"file": str(edit), "bytes": edit.stat().st_size, **edit_facts(loaded)}
+    parts = [facts_table(_head(facts)), table(OPERATIONS, [_row(row) for row in facts["operations"]])]
+    if facts["members"]:
+        parts.append(table(MEMBERS, [_member(member) for member in facts["members"]]))
+    voice.result(facts, *parts)
+
+
+def _head(facts: dict[str, Any]) -> list[tuple[str, object]]:
+    base, above = facts["base"], facts["base"]["upstream"]
+    touched = [f"{name} {known['float32'][:12]}" for name, known in base["touched"].items()]
+    return [
+        ("edit", f"{facts['file']}, {facts['bytes']:,} bytes"),
+        ("content", facts["content"]),
+        ("strength", facts["strength"]),
+        ("base", "\n".join([base["architecture"], *touched])),
+        ("upstream", above and f"{len(above['names'])} tensors {above['float32'][:12]}"),
+        ("made by", _words(facts["made_by"])),
+        ("recipe", facts["recipe"] and _yaml(facts["recipe"])),
+        ("notes", _yaml(facts["notes"]) if facts["notes"] else None),
+    ]
+
+
+def _row(operation: dict[str, Any]) -> tuple[object, ...]:
+    shape = " x ".join(map(str, operation["shape"]))
+    return tuple(shape if column == "shape" else operation[column] for column in OPERATIONS)
+
+
+def _member(member: dict[str, Any]) -> tuple[object, ...]:
+    return (
+        member["content"][:12],
+        member["coefficient"],
+        ", ".join(member["touched"]),
+        _words(member["made_by"]),
+        _words({key: value for key, value in member["notes"].items() if not isinstance(value, dict | list)}),
+    )
+
+
+def _words(facts: dict[str, Any]) -> str:
+    return ", ".join(f"{key} {value}" for key, value in facts.items())
+
+
+def _yaml(value: Any) -> str:
+    import yaml
+
+    from rewrite.report import abridged
+
+    text: str = yaml.safe_dump(abridged(value), sort_keys=False, default_flow_style=None, width=100)
+    return text.rstrip()

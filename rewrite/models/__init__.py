@@ -1,0 +1,90 @@
+"""Families of generators, one file each, and how one is loaded. Only this package knows an architecture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import nn
+
+from rewrite.checkpoints import native
+from rewrite.errors import RewriteError, nearest
+from rewrite.generator import Generator
+from rewrite.models import dcgan, mobilestylegan, stylegan2
+from rewrite.models.pull import cached, pull
+from rewrite.models.zoo import ZOO
+
+FAMILIES: Mapping[str, tuple[Callable[..., nn.Module], Callable[..., Generator]]] = {
+    "mobilestylegan": (mobilestylegan.MobileStyleGAN, mobilestylegan.generator),
+    "dcgan": (dcgan.DCGAN, dcgan.generator),
+    "stylegan2": (stylegan2.StyleGAN2, stylegan2.generator),
+}
+"""For each family, what builds its module from a geometry, and what makes the generator of a module."""
+
+
+def load(name: str | Path, *, device: str | torch.device = "cpu") -> Generator:
+    """A generator by the name of a model, which is fetched at first use, or from a checkpoint file of ours.
+
+    It is in eval mode, float32, and asks for no gradients. RewriteError if the name or the file is not known,
+    or the file is not intact.
+    """
+    if name in ZOO:
+        path, label = pull(str(name)), str(name)
+    else:
+        path, label = Path(name), Path(name).stem
+        if not path.is_file():
+            raise RewriteError(
+                f"there is neither a model nor a checkpoint file {str(name)!r}; nearest model: "
+                f"{nearest(str(name), ZOO)} (`rewrite models` lists them all)"
+            )
+    checkpoint = native.read(path)
+    module, generator = _build(checkpoint, str(path))
+    native.fill(module, checkpoint.tensors, str(path))
+    card = dict(checkpoint.card) | ({"history": list(checkpoint.history)} if checkpoint.history else {})
+    try:
+        module.to(device)
+    except (RuntimeError, AssertionError) as error:
+        reason = str(error).partition("\n")[0]
+        raise RewriteError(f"cannot use the device {str(device)!r} ({reason}); `cpu` always works") from error
+    return generator(module.eval().requires_grad_(False), name=label, card=card)
+
+
+def save(generator: Generator, path: Path, *, history: Sequence[Mapping[str, Any]] = ()) -> None:
+    """Write the weights as they are now, for `load` to read; `history` names the edits baked into them.
+
+    RewriteError if the generator is of no family here: a wrapped network has no geometry to rebuild it from.
+    """
+    if generator.architecture not in FAMILIES:
+        raise RewriteError(
+            f"{generator.name or 'this generator'} is of no family that a checkpoint names; expected one of "
+            f"{', '.join(FAMILIES)}, so save its state dict with torch instead"
+        )
+    card = {key: value for key, value in generator.card.items() if key != "history"}
+    before = generator.card.get("history", [])
+    geometry: Any = generator.module.geometry
+    native.write(
+        path,
+        native.Checkpoint(generator.architecture, geometry, card, generator.module.state_dict(), (*before, *history)),
+    )
+
+
+def _build(checkpoint: native.Checkpoint, what: str) -> tuple[nn.Module, Callable[..., Generator]]:
+    """The family's module without its tensors: a geometry that lies about its size costs nothing."""
+    if checkpoint.family not in FAMILIES:
+        raise RewriteError(
+            f"{what} is of family {checkpoint.family!r}, which this version does not know; expected one of "
+            f"{', '.join(FAMILIES)}, so update rewrite"
+        )
+    family, generator = FAMILIES[checkpoint.family]
+    try:
+        with torch.device("meta"):
+            return family(**checkpoint.geometry), generator
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise RewriteError(
+            f"{what} has a geometry that {checkpoint.family} cannot have ({error}); fetch it again"
+        ) from error
+
+
+__all__ = ["FAMILIES", "ZOO", "cached", "load", "pull", "save"]

@@ -1,0 +1,63 @@
+"""Images of seeds, made one by one and shrunk at once: a hundred images of 1024 px take the memory of one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+import edits
+from rewrite.generator import Generator, Noise
+from rewrite.latents import Name
+from rewrite.progress import Progress, quiet
+from rewrite.report.sheets import shrink
+
+Applied = Sequence[tuple[edits.Edit, float | None]]
+"""Edits with their strengths; None is the edit's own."""
+
+
+def render(
+    generator: Generator,
+    seeds: Sequence[Name],
+    size: int,
+    *,
+    truncation: float = 1.0,
+    noise: Noise = "const",
+    label: int | None = None,
+    progress: Progress = quiet,
+    what: str = "rendering",
+) -> Tensor:
+    """Images (N, 3, H, W) on the CPU, one a seed, their longer side `size` px, of the weights as they are."""
+    labels = None if label is None else torch.tensor([label], device=generator.device)
+    images = []
+    with torch.no_grad():
+        for done, seed in enumerate(seeds):
+            progress(what, done, len(seeds))
+            ws = generator.styles(generator.latents([seed]), truncation=truncation, label=labels)
+            images.append(shrink(generator.synthesize(ws=ws, noise=noise).cpu(), size))
+    progress(what, len(seeds), len(seeds))
+    return torch.cat(images)
+
+
+def compared(
+    generator: Generator,
+    variants: Mapping[str, Applied],
+    seeds: Sequence[Name],
+    size: int,
+    *,
+    truncation: float = 1.0,
+    noise: Noise = "const",
+    label: int | None = None,
+    progress: Progress = quiet,
+) -> list[tuple[str, Tensor]]:
+    """One row of images a variant, each under its edits, for a sheet; a variant without edits is the base."""
+    rows = []
+    for name, applied in variants.items():
+        with edits.applied(generator.module, *applied):
+            images = render(
+                generator, seeds, size,
+                truncation=truncation, noise=noise, label=label, progress=progress, what=f"rendering {name}",
+            )  # fmt: skip
+        rows.append((name, images))
+    return rows
