@@ -143,21 +143,22 @@ class Stack:
         known, state, tensors = self._names(), self._state, identity.state(self.module)
         base = {name: state.base.get(known[name], tensor) for name, tensor in tensors.items()}
         different: dict[str, None] = {}
+        elsewhere: list[Edit] = []
         for member, _ in edit.parts(1.0):
             verdict = identity.compare(member.base, base)
             different |= dict.fromkeys(verdict.different)
-            if verdict.upstream == "different":
-                warnings.warn(
-                    f"edit {member.content[:12]} was made for other weights upstream of "
-                    f"{', '.join(member.touched)}; it may not do here what it did there",
-                    EditWarning,
-                    stacklevel=3,
-                )
+            elsewhere += [member] if verdict.upstream == "different" else []
         if different and not force:
             raise EditError(
                 f"{', '.join(different)} of this module are not the weights that edit {edit.content[:12]} "
-                f"was made for; expected its base, at any precision; load that model, or override with "
-                f"force=True"
+                f"was made for; expected its base, at any precision; load that model, or override with force"
+            )
+        for member in elsewhere:
+            warnings.warn(
+                f"edit {member.content[:12]} was made for other weights upstream of "
+                f"{', '.join(member.touched)}; it may not do here what it did there",
+                EditWarning,
+                stacklevel=3,
             )
         return tuple(different)
 

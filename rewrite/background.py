@@ -13,7 +13,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from edits.file import write_atomically
-from rewrite.generator import Generator, Layer, Noise
+from rewrite.generator import Generator, Layer, Noise, State
 from rewrite.home import home
 from rewrite.latents import Row
 from rewrite.memory import lag_reach, maps, style_of
@@ -70,13 +70,7 @@ def _add(
     counted: Background, generator: Generator, layer: Layer, rows: range, truncation: float, noise: Noise
 ) -> Background:
     """Sums with these rows counted in (here `style_square` is a sum as well)."""
-    with torch.no_grad():
-        ws = generator.styles(
-            generator.latents(Row(STREAM, row) for row in rows),
-            truncation=truncation,
-            label=_labels(generator, rows),
-        )
-        state = generator.run_to(layer, ws=ws, noise=noise)
+    state = natural(generator, layer, STREAM, rows, truncation=truncation, noise=noise)
     style, total = style_of(state), counted.style_square
     return Background(
         counted.moments.add(maps(state.key)),
@@ -84,9 +78,15 @@ def _add(
     )
 
 
-def _labels(generator: Generator, rows: range) -> Tensor | None:
-    """A conditional model's background goes round its classes."""
-    return torch.tensor([row % generator.classes for row in rows]) if generator.classes else None
+def natural(
+    generator: Generator, layer: Layer, stream: int, rows: range, *, truncation: float, noise: Noise = "const"
+) -> State:
+    """Natural images held at a layer: rows of a stream, going round the classes of a conditional model."""
+    label = [row % generator.classes for row in rows] if generator.classes else None
+    with torch.no_grad():
+        z = generator.latents(Row(stream, row) for row in rows)
+        ws = generator.styles(z, truncation=truncation, label=label)
+        return generator.run_to(layer, ws=ws, noise=noise)
 
 
 def _path(generator: Generator, layer: Layer, samples: int, truncation: float, noise: Noise) -> Path:

@@ -15,7 +15,7 @@ from torch import Tensor
 import edits
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator
-from rewrite.models import load
+from rewrite.models import load, pull
 from rewrite.progress import Progress, quiet
 from rewrite.report.describe import EditFacts
 from rewrite.report.page import Section, Sheet, Table, edits_table, page, save_page, timings_table
@@ -49,6 +49,7 @@ def run(out: Path, *, device: str = "cpu", progress: Progress = quiet) -> Path:
     out.mkdir(parents=True, exist_ok=True)
     clock = _Clock()
     with clock.step("loading the generator"):
+        pull(MODEL, progress=progress)
         generator = load(MODEL, device=device)
     base = _copy(generator)
     for name in RULES:

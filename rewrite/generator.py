@@ -20,8 +20,13 @@ from rewrite.latents import Name, draw
 
 Kind = Literal["linear", "conv", "transposed conv", "modulated conv", "modulated transposed conv"]
 Noise = Literal["const", "none"]
+Sample = Callable[[Iterable[Name]], Tensor]
+Labels = Tensor | Sequence[int]
 
 MAPPING = -1
+"""The stage of a layer that comes before all stages, in the mapping from z to ws."""
+NO_PLACES = "it maps latents, which have no places to copy from or paste to"
+"""Why a rule cannot edit a layer of the mapping."""
 
 
 @dataclass(frozen=True)
@@ -148,7 +153,7 @@ class Generator:
     """Origin, licence and the like, for people."""
     network: Network | None = None
     """What runs the module, where the module is not a `Network` itself."""
-    sample: Callable[[Iterable[int | Name]], Tensor] | None = None
+    sample: Sample | None = None
     """Draws z by name in the convention of a family that has its own; None for ours."""
 
     @property
@@ -160,21 +165,25 @@ class Generator:
         if name not in self.layers:
             raise RewriteError(
                 f"there is no layer {name!r} in {self.name or self.architecture}; "
-                f"nearest: {nearest(name, self.layers)} (`rewrite inspect` lists them all)"
+                f"nearest: {nearest(name, self.layers)} (`rewrite inspect {self.name}` lists them all)"
             )
         return self.layers[name]
 
-    def latents(self, seeds: Iterable[int | Name]) -> Tensor:
+    @staticmethod
+    def wrap(module: nn.Module, *, latent: int, sample: Sample | None = None, name: str = "") -> Generator:
+        """A generator of any network from z (N, `latent`) to images: see `rewrite.wrap`."""
+        from rewrite.wrap import wrap
+
+        return wrap(module, latent=latent, sample=sample, name=name)
+
+    def latents(self, seeds: Iterable[Name]) -> Tensor:
         """z (N, z) float32, one row a latent name; each depends on its own name and on nothing else."""
         drawn = draw(seeds, self.z_dim) if self.sample is None else self.sample(seeds)
         return drawn.to(self.device)
 
-    def styles(self, z: Tensor, *, truncation: float = 1.0, label: Tensor | None = None) -> Tensor:
-        """ws of z, pulled towards the mean style: mean + truncation * (ws - mean)."""
-        if bool(self.classes) != (label is not None):
-            wanted = f"needs a label from 0 to {self.classes - 1}" if self.classes else "takes no label"
-            raise RewriteError(f"{self.name or self.architecture} {wanted}")
-        ws = self._network.map(z, label)
+    def styles(self, z: Tensor, *, truncation: float = 1.0, label: Labels | None = None) -> Tensor:
+        """ws of z, pulled towards the mean style: mean + truncation * (ws - mean); `label` (N,) if conditional."""
+        ws = self._network.map(z, self._labels(z, label))
         if truncation == 1.0:
             return ws
         mean = self._network.mean_style
@@ -185,12 +194,25 @@ class Generator:
             )
         return mean + truncation * (ws - mean)
 
-    def synthesize(self, z: Tensor | None = None, *, ws: Tensor | None = None, noise: Noise = "const") -> Tensor:
+    def synthesize(
+        self,
+        z: Tensor | None = None,
+        *,
+        ws: Tensor | None = None,
+        noise: Noise = "const",
+        label: Labels | None = None,
+    ) -> Tensor:
         """Images (N, 3, H, W) float32 in [-1, 1] of latents z (N, z) or of styles ws."""
-        return self._finish(self._begin(z, ws, noise), self._network.stages)
+        return self._finish(self._begin(z, ws, noise, label), self._network.stages)
 
     def run_to(
-        self, layer: Layer | str, z: Tensor | None = None, *, ws: Tensor | None = None, noise: Noise = "const"
+        self,
+        layer: Layer | str,
+        z: Tensor | None = None,
+        *,
+        ws: Tensor | None = None,
+        noise: Noise = "const",
+        label: Labels | None = None,
     ) -> State:
         """Everything before the layer; `State.key` is the layer's input."""
         layer = self.layer(layer) if isinstance(layer, str) else layer
@@ -199,9 +221,9 @@ class Generator:
             if z is None:
                 raise RewriteError(f"{layer.name} maps latents to styles, so give latents z; styles ws are past it")
             with hooks.observe(watched, last="key") as seen:
-                seen.run(self._network.map, z)
+                seen.run(self._network.map, z, self._labels(z, label))
             return State(layer, seen.inputs["key"], None, Flow(None, None, z, noise))
-        flow, stages = self._begin(z, ws, noise), self._network.stages
+        flow, stages = self._begin(z, ws, noise, label), self._network.stages
         for stage in stages[: layer.stage]:
             flow = stage(flow)
         with hooks.observe(watched, last="key") as seen:
@@ -229,10 +251,16 @@ class Generator:
     def _network(self) -> Network:
         return self.network or cast(Network, self.module)
 
-    def _begin(self, z: Tensor | None, ws: Tensor | None, noise: Noise) -> Flow:
+    def _labels(self, z: Tensor, label: Labels | None) -> Tensor | None:
+        if bool(self.classes) != (label is not None):
+            wanted = f"needs a label from 0 to {self.classes - 1}" if self.classes else "takes no label"
+            raise RewriteError(f"{self.name or self.architecture} {wanted}")
+        return None if label is None else torch.as_tensor(label, device=z.device)
+
+    def _begin(self, z: Tensor | None, ws: Tensor | None, noise: Noise, label: Labels | None) -> Flow:
         if (z is None) == (ws is None):
             raise RewriteError("give either latents z or styles ws, one of the two")
-        return Flow(None, None, self.styles(cast(Tensor, z)) if ws is None else ws, noise)
+        return Flow(None, None, self.styles(cast(Tensor, z), label=label) if ws is None else ws, noise)
 
     def _finish(self, flow: Flow, stages: Sequence[Callable[[Flow], Flow]]) -> Tensor:
         for stage in stages:

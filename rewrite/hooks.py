@@ -38,7 +38,7 @@ def observe(modules: Mapping[str, nn.Module], *, last: str | None = None) -> Ite
 
     def before(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, inputs: tuple[Any, ...]) -> None:
-            seen.inputs[name] = inputs[0]
+            seen.inputs[name] = inputs[0].clone()
             if name == last:
                 raise _Stop
 
@@ -46,7 +46,8 @@ def observe(modules: Mapping[str, nn.Module], *, last: str | None = None) -> Ite
 
     def after(name: str) -> Callable[..., None]:
         def hook(_module: nn.Module, _inputs: tuple[Any, ...], output: Any) -> None:
-            seen.outputs[name] = output
+            # A network that goes on in place would write into what was observed.
+            seen.outputs[name] = output.clone()
 
         return hook
 

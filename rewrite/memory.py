@@ -134,11 +134,11 @@ def expected_patches(layer: Layer, moments: SecondMoments, context: Tensor | Non
 def expected_energy(layer: Layer, moments: SecondMoments, weight: Tensor) -> float:
     """E || conv(k, W) ||^2 per output cell of a canonical weight, by the moments alone."""
     flat = rearrange(weight, "o i h w -> (h w) o i")
-    total, left = 0.0, {}
+    total = 0.0
     for (a, b), lag in _lags(layer):
-        if (a, lag) not in left:
-            left[a, lag] = flat[a] @ moments.at(lag)
-        total += float((left[a, lag] * flat[b]).sum())
+        if lag >= (0, 0):  # a pair at -lag adds what its twin at lag does
+            part = float(((flat[a] @ moments.at(lag)) * flat[b]).sum())
+            total += part if lag == (0, 0) else 2 * part
     return total / _cells_per_key(layer)
 
 

@@ -13,7 +13,7 @@ from rewrite.checkpoints import native
 from rewrite.errors import RewriteError, nearest
 from rewrite.generator import Generator
 from rewrite.models import dcgan, mobilestylegan, stylegan2
-from rewrite.models.pull import cached, pull
+from rewrite.models.wheels import cached, pull
 from rewrite.models.zoo import ZOO
 
 FAMILIES: Mapping[str, tuple[Callable[..., nn.Module], Callable[..., Generator]]] = {
@@ -27,8 +27,8 @@ FAMILIES: Mapping[str, tuple[Callable[..., nn.Module], Callable[..., Generator]]
 def load(name: str | Path, *, device: str | torch.device = "cpu") -> Generator:
     """A generator by the name of a model, which is fetched at first use, or from a checkpoint file of ours.
 
-    It is in eval mode, float32, and asks for no gradients. RewriteError if the name or the file is not known,
-    or the file is not intact.
+    It is in eval mode, float32, and asks for no gradients. A baked checkpoint goes by the name of the model it was made
+    from. RewriteError if the name or the file is not known, or the file is not intact.
     """
     if name in ZOO:
         path, label = pull(str(name)), str(name)
@@ -43,11 +43,13 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Generator:
     module, generator = _build(checkpoint, str(path))
     native.fill(module, checkpoint.tensors, str(path))
     card = dict(checkpoint.card) | ({"history": list(checkpoint.history)} if checkpoint.history else {})
+    label = str(card.get("model", label))
     try:
         module.to(device)
     except (RuntimeError, AssertionError) as error:
-        reason = str(error).partition("\n")[0]
-        raise RewriteError(f"cannot use the device {str(device)!r} ({reason}); `cpu` always works") from error
+        raise RewriteError(
+            f"there is no device {str(device)!r} here; expected cpu, or cuda, cuda:1 or mps where torch finds one"
+        ) from error
     return generator(module.eval().requires_grad_(False), name=label, card=card)
 
 
@@ -62,6 +64,7 @@ def save(generator: Generator, path: Path, *, history: Sequence[Mapping[str, Any
             f"{', '.join(FAMILIES)}, so save its state dict with torch instead"
         )
     card = {key: value for key, value in generator.card.items() if key != "history"}
+    card |= {"model": generator.name} if generator.name in ZOO else {}
     before = generator.card.get("history", [])
     geometry: Any = generator.module.geometry
     native.write(

@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from rewrite.checkpoints.openvino import Graph, Node
 from rewrite.errors import RewriteError
-from rewrite.generator import MAPPING, Flow, Generator, Layer, Noise
+from rewrite.generator import MAPPING, NO_PLACES, Flow, Generator, Layer, Noise
 from rewrite.progress import Progress, quiet
 
 SLOPE = 0.2
@@ -292,7 +292,7 @@ def _mapping_layers(module: MobileStyleGAN) -> dict[str, Layer]:
         name: Layer(
             name=name, module=layer, weight=f"{name}.weight", bias=f"{name}.bias", kind="linear",
             shape=tuple(cast(nn.Linear, layer).weight.shape), out_axis=0, in_axis=1,
-            follows=("bias", "activation"), stage=MAPPING,
+            follows=("bias", "activation"), stage=MAPPING, refuses=NO_PLACES,
             upstream=tuple(f"{before}.{part}" for before in names[:i] for part in ("weight", "bias")),
         )
         for i, (name, layer) in enumerate(zip(names, module.mapping, strict=True))

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from rewrite.errors import RewriteError
-from rewrite.generator import MAPPING, Flow, Gain, Generator, Layer, Noise
+from rewrite.generator import MAPPING, NO_PLACES, Flow, Gain, Generator, Layer, Noise
 
 EPS = 1e-8
 MAPPING_RATE = 0.01
@@ -313,7 +313,7 @@ def generator(module: StyleGAN2, *, name: str = "", card: Mapping[str, Any] | No
         layers[path] = Layer(
             name=path, module=dense.product, weight=f"{path}.weight", bias=f"{path}.bias", kind="linear",
             shape=tuple(dense.weight.shape), out_axis=0, in_axis=1, scale=dense.scale,
-            follows=("bias", "activation"), stage=MAPPING, upstream=tuple(before),
+            follows=("bias", "activation"), stage=MAPPING, refuses=NO_PLACES, upstream=tuple(before),
         )  # fmt: skip
     stage = 0
     for key in stored:

@@ -29,7 +29,7 @@ def render(
     what: str = "rendering",
 ) -> Tensor:
     """Images (N, 3, H, W) on the CPU, one a seed, their longer side `size` px, of the weights as they are."""
-    labels = None if label is None else torch.tensor([label], device=generator.device)
+    labels = None if label is None else [label]
     images = []
     with torch.no_grad():
         for done, seed in enumerate(seeds):

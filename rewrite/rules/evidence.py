@@ -136,7 +136,7 @@ class _States:
     def of(self, region: Region) -> State:
         name = (region.latent, region.label)
         if name not in self._held:
-            label = None if region.label is None else torch.tensor([region.label])
+            label = None if region.label is None else [region.label]
             with torch.no_grad():
                 z = self._generator.latents([region.latent])
                 ws = self._generator.styles(z, truncation=self._truncation, label=label)

@@ -8,10 +8,9 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from rewrite.background import Background
+from rewrite.background import Background, natural
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator, Layer, State
-from rewrite.latents import Row
 from rewrite.memory import Change, change_energy, expected_energy, gain, respond, style_of
 from rewrite.rules.evidence import Evidence
 
@@ -110,11 +109,7 @@ def probe(generator: Generator, layer: Layer, truncation: float) -> list[State]:
     """Forward passes held at a layer with a gain, on latents that no recipe and no background uses."""
     if layer.gain is None:
         return []
-    states = []
-    for row in range(PROBE_IMAGES):
-        label = torch.tensor([row % generator.classes]) if generator.classes else None
-        with torch.no_grad():
-            z = generator.latents([Row(PROBE_STREAM, row)])
-            ws = generator.styles(z, truncation=truncation, label=label)
-            states.append(generator.run_to(layer, ws=ws))
-    return states
+    return [
+        natural(generator, layer, PROBE_STREAM, range(row, row + 1), truncation=truncation)
+        for row in range(PROBE_IMAGES)
+    ]

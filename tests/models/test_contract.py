@@ -13,7 +13,7 @@ from rewrite import hooks
 from rewrite.errors import RewriteError
 from rewrite.generator import MAPPING, Generator, Layer
 from rewrite.models import dcgan, mobilestylegan, stylegan2
-from rewrite.models.wrap import wrap
+from rewrite.wrap import wrap
 
 
 def random_mobilestylegan() -> Generator:

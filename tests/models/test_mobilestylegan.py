@@ -82,7 +82,8 @@ def test_the_layers_are_the_convolutions_that_take_a_rule() -> None:
         *(f"layers.{i}.conv{k}" for i in (0, 1) for k in (1, 2)),
         "layers.1.to_img",
     ]
-    assert all(layer.gain is None and layer.refuses is None for layer in layers.values())
+    assert all(layer.gain is None for layer in layers.values())
+    assert [name for name, layer in layers.items() if layer.refuses] == ["mapping.0", "mapping.1"]
     assert layers["layers.1.conv2"].in_resolution == (16, 16)
 
 

@@ -9,7 +9,7 @@ from torch.nn.utils import parametrizations, prune, spectral_norm, weight_norm
 
 from rewrite.errors import RewriteError
 from rewrite.latents import Name, draw
-from rewrite.models.wrap import wrap
+from rewrite.wrap import wrap
 
 
 class Net(nn.Module):

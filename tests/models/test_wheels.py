@@ -21,7 +21,7 @@ from rewrite.models import dcgan, zoo
 from rewrite.progress import Progress, quiet
 
 # The package offers the function under the name of its module.
-pulling: Any = import_module("rewrite.models.pull")
+pulling: Any = import_module("rewrite.models.wheels")
 MEMBER = "toy/weights.tar"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any, cast
@@ -13,8 +13,8 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from rewrite.errors import RewriteError
-from rewrite.generator import Flow, Generator, Kind, Layer
-from rewrite.latents import Name, draw
+from rewrite.generator import Flow, Generator, Kind, Layer, Sample
+from rewrite.latents import draw
 
 KINDS: dict[type[nn.Module], Kind] = {
     nn.Linear: "linear",
@@ -23,8 +23,6 @@ KINDS: dict[type[nn.Module], Kind] = {
 }
 TRACED = 2
 """Images in the traced pass: with one, a layer that mixes images would go unnoticed."""
-
-Sample = Callable[[Iterable[int | Name]], Tensor]
 
 
 @dataclass
