@@ -12,6 +12,7 @@ from safetensors import SafetensorError
 from safetensors.torch import load_file, save
 from torch import Tensor
 
+from edits.canonical import tensor_bytes
 from edits.file import write_atomically
 from rewrite.generator import Generator, Layer, Noise, State
 from rewrite.home import home
@@ -20,11 +21,12 @@ from rewrite.memory import lag_reach, maps, style_of
 from rewrite.progress import Progress, quiet
 from rewrite.stats import SecondMoments, half_plane
 
-VERSION = 1
+VERSION = 2
 """Of the arithmetic below: a change of it must not find older statistics."""
 STREAM = 1
 """Background latents are rows of this stream (as in Rewriting), so seeds never belong to the background."""
 BATCH = 8
+SEAL = "seal"
 
 
 @dataclass(frozen=True)
@@ -60,7 +62,8 @@ def background(
     finally:
         if cache and counted.moments.images > started:
             path.parent.mkdir(parents=True, exist_ok=True)
-            write_atomically(path, save(_tensors(counted)))
+            tensors = _tensors(counted)
+            write_atomically(path, save(tensors | {SEAL: _seal(path, tensors)}))
     progress(f"moments of {layer.name}", samples, samples)
     style = counted.style_square
     return Background(counted.moments, None if style is None else style / samples)
@@ -114,15 +117,24 @@ def _tensors(counted: Background) -> dict[str, Tensor]:
     return tensors if counted.style_square is None else tensors | {"style": counted.style_square}
 
 
+def _seal(path: Path, tensors: dict[str, Tensor]) -> Tensor:
+    """SHA-256 of what a cache file holds, under its own name: damage and mix-ups are not mistaken for statistics."""
+    total = hashlib.sha256(path.name.encode())
+    for name, tensor in sorted(tensors.items()):
+        total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
+        total.update(tensor_bytes(tensor))
+    return torch.tensor(list(total.digest()), dtype=torch.uint8)
+
+
 def _read(path: Path, layer: Layer) -> Background:
     """What the cache holds, or nothing counted: a cache that cannot be read is only a slower start."""
     try:
         tensors = load_file(path)
-        sums = {(dy, dx): tensors[f"lag {dy} {dx}"] for dy, dx in half_plane(lag_reach(layer))}
-        positions, images = (int(count) for count in tensors["counts"])
-        style = tensors["style"] if layer.gain else None
-    except (OSError, SafetensorError, KeyError, ValueError):
+    except (OSError, SafetensorError):
         return _nothing(layer)
-    if {tuple(total.shape) for total in sums.values()} != {(layer.in_features, layer.in_features)}:
+    seal = tensors.pop(SEAL, None)
+    if seal is None or not torch.equal(seal, _seal(path, tensors)):
         return _nothing(layer)
-    return Background(SecondMoments(sums, positions, images), style)
+    sums = {(dy, dx): tensors[f"lag {dy} {dx}"] for dy, dx in half_plane(lag_reach(layer))}
+    positions, images = (int(count) for count in tensors["counts"])
+    return Background(SecondMoments(sums, positions, images), tensors.get("style"))

@@ -1,0 +1,108 @@
+"""Moments of the rest of the world: cached under all they hang on, resumed where they stopped, sealed."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+
+from rewrite.background import background
+from rewrite.home import home
+from rewrite.latents import Row
+from rewrite.memory import lag_reach, maps
+from rewrite.stats import SecondMoments
+
+SAMPLES = 20
+
+
+def cached_files() -> list:
+    return sorted(home("moments").glob("*.safetensors"))
+
+
+def same(one, other) -> bool:
+    style = one.style_square is None or torch.equal(one.style_square, other.style_square)
+    return style and all(torch.equal(total, other.moments.sums[lag]) for lag, total in one.moments)
+
+
+def test_moments_are_those_of_the_keys_of_stream_1(case):
+    generator, name = case
+    layer = generator.layer(name)
+    state = generator.run_to(layer, generator.latents([Row(1, row) for row in range(SAMPLES)]))
+    slow = SecondMoments.empty(layer.in_features, lag_reach(layer)).add(maps(state.key))
+    world = background(generator, layer, samples=SAMPLES)
+    for lag, _ in slow:
+        torch.testing.assert_close(world.moments.at(lag), slow.at(lag), rtol=1e-4, atol=1e-5)
+    if layer.gain:
+        torch.testing.assert_close(world.style_square, (state.style.double() ** 2).mean(0), rtol=1e-4, atol=1e-5)
+
+
+def test_an_interrupted_run_goes_on_to_the_same_bits(case):
+    generator, name = case
+    layer = generator.layer(name)
+    whole = background(generator, layer, samples=SAMPLES, cache=False)
+
+    def interrupt(_what, done, _total):
+        if done >= 8:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        background(generator, layer, samples=SAMPLES, progress=interrupt)
+    started = []
+    again = background(generator, layer, samples=SAMPLES, progress=lambda _what, done, _total: started.append(done))
+    assert started[0] == 8
+    assert same(whole, again)
+
+
+def test_a_second_run_reads_the_cache(case, monkeypatch):
+    generator, name = case
+    layer = generator.layer(name)
+    first = background(generator, layer, samples=SAMPLES)
+    monkeypatch.setattr("rewrite.background._add", None)
+    assert same(first, background(generator, layer, samples=SAMPLES))
+
+
+@pytest.mark.parametrize("damage", ["truncated", "empty", "flipped", "another layer"])
+def test_a_damaged_cache_is_counted_anew(case, damage):
+    generator, name = case
+    layer = generator.layer(name)
+    first = background(generator, layer, samples=SAMPLES)
+    (path,) = cached_files()
+    content = bytearray(path.read_bytes())
+    if damage == "truncated":
+        content = content[: len(content) // 2]
+    elif damage == "empty":
+        content = bytearray()
+    elif damage == "flipped":
+        content[-9] ^= 0xFF
+    else:
+        other = next(one for one in generator.layers.values() if one.name != name and not one.refuses)
+        background(generator, other, samples=SAMPLES)
+        content = next(p for p in cached_files() if p != path).read_bytes()
+    path.write_bytes(bytes(content))
+    assert same(first, background(generator, layer, samples=SAMPLES))
+
+
+def test_every_condition_has_its_own_entry(case):
+    generator, name = case
+    layer = generator.layer(name)
+    background(generator, layer, samples=8)
+    background(generator, layer, samples=9)
+    background(generator, layer, samples=8, noise="none")
+    other = next(one for one in generator.layers.values() if one.name != name and not one.refuses)
+    background(generator, other, samples=8)
+    assert len(cached_files()) == 4
+    if generator.module.mean_style is not None:
+        background(generator, layer, samples=8, truncation=0.5)
+        assert len(cached_files()) == 5
+
+
+def test_a_change_upstream_is_another_world_and_one_downstream_is_not(case):
+    generator, name = case
+    layer = generator.layer(name)
+    before = generator.fingerprint(layer)
+    own = dict(generator.module.named_parameters())[layer.weight]
+    with torch.no_grad():
+        own.mul_(2)
+    assert generator.fingerprint(layer) == before
+    with torch.no_grad():
+        generator.module.state_dict()[layer.upstream[0]].mul_(2)
+    assert generator.fingerprint(layer) != before
