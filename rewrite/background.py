@@ -21,10 +21,12 @@ from rewrite.memory import lag_reach, maps, style_of
 from rewrite.progress import Progress, quiet
 from rewrite.stats import SecondMoments, half_plane
 
-VERSION = 2
+VERSION = 3
 """Of the arithmetic below: a change of it must not find older statistics."""
 STREAM = 1
-"""Background latents are rows of this stream (as in Rewriting), so seeds never belong to the background."""
+"""Background latents are rows of this stream, as in Rewriting: a recipe that names seeds shares none of them."""
+HELD_OUT = 2
+"""The stream that judges what was solved on the other one."""
 BATCH = 8
 SEAL = "seal"
 
@@ -42,23 +44,26 @@ def background(
     layer: Layer,
     *,
     samples: int,
+    stream: int = STREAM,
     truncation: float = 1.0,
     noise: Noise = "const",
     cache: bool = True,
     progress: Progress = quiet,
 ) -> Background:
-    """Background of a layer over rows 0 to samples - 1 of stream 1.
+    """Background of a layer over rows 0 to samples - 1 of a stream.
 
     An interrupted run leaves what it has counted so far and goes on from there the next time, to the same bits.
     """
-    path = _path(generator, layer, samples, truncation, noise)
+    path = _path(generator, layer, samples, stream, truncation, noise)
     counted = _read(path, layer) if cache else _nothing(layer)
     started = counted.moments.images
     try:
         while counted.moments.images < samples:
             done = counted.moments.images
             progress(f"moments of {layer.name}", done, samples)
-            counted = _add(counted, generator, layer, range(done, min(done + BATCH, samples)), truncation, noise)
+            rows = range(done, min(done + BATCH, samples))
+            state = natural(generator, layer, stream, rows, truncation=truncation, noise=noise)
+            counted = _add(counted, state)
     finally:
         if cache and counted.moments.images > started:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -69,11 +74,8 @@ def background(
     return Background(counted.moments, None if style is None else style / samples)
 
 
-def _add(
-    counted: Background, generator: Generator, layer: Layer, rows: range, truncation: float, noise: Noise
-) -> Background:
-    """Sums with these rows counted in (here `style_square` is a sum as well)."""
-    state = natural(generator, layer, STREAM, rows, truncation=truncation, noise=noise)
+def _add(counted: Background, state: State) -> Background:
+    """Sums with the images of a held pass counted in (here `style_square` is a sum as well)."""
     style, total = style_of(state), counted.style_square
     return Background(
         counted.moments.add(maps(state.key)),
@@ -92,17 +94,29 @@ def natural(
         return generator.run_to(layer, ws=ws, noise=noise)
 
 
-def _path(generator: Generator, layer: Layer, samples: int, truncation: float, noise: Noise) -> Path:
+def _path(generator: Generator, layer: Layer, samples: int, stream: int, truncation: float, noise: Noise) -> Path:
     facts = {
         "version": VERSION,
+        "architecture": generator.architecture,
         "upstream": generator.fingerprint(layer),
         "layer": layer.name,
-        "latents": [STREAM, samples, generator.classes],
+        "latents": [stream, samples, generator.classes],
         "truncation": truncation,
         "noise": noise,
         "device": generator.device.type,
+        # Sums are split among threads, and their last bits with them.
+        "threads": torch.get_num_threads(),
+        "witness": _witness(generator, layer, stream),
     }
     return home("moments", hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest() + ".safetensors")
+
+
+def _witness(generator: Generator, layer: Layer, stream: int) -> str | None:
+    """What a wrapped network really does: its weights do not tell its activations, nor how its latents are drawn."""
+    if generator.network is None:
+        return None
+    key = natural(generator, layer, stream, range(1), truncation=1.0).key
+    return hashlib.sha256(tensor_bytes(key)).hexdigest()
 
 
 def _nothing(layer: Layer) -> Background:

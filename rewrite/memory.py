@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
@@ -86,6 +86,12 @@ def respond(layer: Layer, key: Tensor, weight: Tensor) -> Tensor:
     return F.conv2d(key, weight, None, layer.stride, layer.padding)
 
 
+def narrowed(layer: Layer, rank: int) -> Layer:
+    """The layer as a change of that rank sees it: the same convolution over `rank` channels of D k."""
+    shape = tuple(rank if axis == layer.in_axis else size for axis, size in enumerate(layer.shape))
+    return replace(layer, shape=shape)
+
+
 def gain(layer: Layer, weight: Tensor, style: Tensor | None) -> Tensor | None:
     """Demodulation per image and output channel (N, out) of a canonical weight, or None where the layer has none."""
     if layer.gain is None or style is None:
@@ -143,7 +149,7 @@ def expected_energy(layer: Layer, moments: SecondMoments, weight: Tensor) -> flo
 
 
 def change_energy(layer: Layer, moments: SecondMoments, change: Change) -> float:
-    """E || conv(D k, L) ||^2 per output cell: what the change does everywhere."""
+    """E || conv(D k, L) ||^2 per output cell, far from the map's border: what the change does everywhere."""
     gram = expected_patches(layer, moments, change.context, 0.0)
     flat = rearrange(change.response, "o r h w -> o (h w r)")
     return float(((flat @ gram) * flat).sum())

@@ -57,6 +57,12 @@ def wrap(module: nn.Module, *, latent: int, sample: Sample | None = None, name: 
     calls: dict[str, _Call] = {}
     with torch.no_grad(), _watched(module, calls):
         out = images(module(z))
+    with torch.no_grad():
+        if not torch.equal(out, images(module(z))):
+            raise RewriteError(
+                "the network makes other images of the same latents on a second pass; expected one that draws nothing "
+                "itself, so give it fixed noise"
+            )
     stored, modules = module.state_dict(), dict(module.named_modules())
     order = list(calls)
     layers = {}

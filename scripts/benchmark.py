@@ -75,7 +75,7 @@ def compare(name: str, generator: Generator, recipe: Recipe, steps: int) -> Tabl
     weight = canonical(layer, generator.module.state_dict()[layer.weight])
     world = background(generator, layer, samples=recipe.samples, truncation=recipe.truncation)
     evidence = gather(generator, layer, recipe, world)
-    judge = Judge(layer, weight, evidence, world, probe(generator, layer, recipe.truncation), 0.0)
+    judge = Judge(layer, weight, evidence, probe(generator, layer, recipe.truncation), 0.0)
     read = context(directions(evidence, world.moments.at((0, 0)), recipe.eps), int(recipe.rank))
 
     slow, slow_seconds = seconds(lambda: descend(layer, weight, evidence.placed, read, steps=steps), repeats=1)
@@ -114,6 +114,7 @@ def request(model: str, layer: str, rank: int, nu: float) -> Recipe:
             "mu": 0.1,
             "nu": nu,
             "samples": 128,
+            "method": "gradient",
         }
     )
 

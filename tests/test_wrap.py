@@ -156,3 +156,17 @@ def test_latents_may_have_a_convention_of_their_own() -> None:
 def test_what_returns_no_images_is_an_error(module: nn.Module, found: str) -> None:
     with pytest.raises(RewriteError, match=f"returned {found}; expected images"):
         wrap(module, latent=4)
+
+
+def test_a_network_that_draws_its_own_noise_is_refused() -> None:
+    class Noisy(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.conv = nn.Conv2d(1, 3, 1)
+
+        def forward(self, z: Tensor) -> Tensor:
+            x = z.reshape(-1, 1, 2, 2)
+            return self.conv(x + torch.randn_like(x))
+
+    with pytest.raises(RewriteError, match="other images of the same latents"):
+        wrap(Noisy(), latent=4)

@@ -5,23 +5,24 @@ from __future__ import annotations
 import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import asdict, dataclass
-from functools import cached_property
 from typing import Any, Literal
 
-import torch
 from torch import Tensor
 
-from rewrite.background import Background, background
+from rewrite.background import HELD_OUT, STREAM, Background, background
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator, Layer
-from rewrite.memory import Change, canonical, change_energy, expected_energy
+from rewrite.memory import Change, canonical, check_editable, expected_energy
 from rewrite.progress import Progress, quiet
 from rewrite.rules.context import context, directions
 from rewrite.rules.evidence import Evidence, gather
+from rewrite.rules.judge import response
 from rewrite.rules.recipe import Recipe
-from rewrite.rules.solve import Penalty, penalty, solve
+from rewrite.rules.solve import penalty, solve
 
 Rank = int | Literal["full"]
+Point = tuple[Rank, float, float]
+"""Rank, mu, nu."""
 RANKS: tuple[Rank, ...] = (1, 4, 16, 64, "full")
 MUS = (0.01, 0.03, 0.1, 0.3, 1.0, 3.0, 10.0, 30.0, 100.0)
 NUS = (0.1, 1.0, 10.0)
@@ -31,6 +32,9 @@ SLACK = 0.1
 LARGEST_FULL = 1024
 """Unknowns an output channel may have for full rank to be part of the sweep."""
 ONE_PASTE_RANK = 8
+FOLDS = 12
+"""Most paste examples that are left out in turn."""
+HELD_OUT_IMAGES = 64
 
 
 @dataclass(frozen=True)
@@ -61,6 +65,8 @@ def choose(generator: Generator, recipe: Recipe, progress: Progress = quiet) -> 
     RewriteError where the examples do not tell.
     """
     layers = (recipe.layer,) if isinstance(recipe.layer, str) else recipe.layer
+    for name in layers:
+        check_editable(generator.layer(name))
     gained = any(generator.layer(name).gain for name in layers)
     nu = 0.0 if recipe.nu == "auto" and not gained else recipe.nu
     if (
@@ -81,7 +87,7 @@ def choose(generator: Generator, recipe: Recipe, progress: Progress = quiet) -> 
         progress("sweep of layers", number, len(layers))
         tried += _sweep(generator, generator.layer(name), recipe, progress)
     progress("sweep of layers", len(layers), len(layers))
-    best = max(one.effect for one in tried)
+    best = max((one.effect for one in tried), default=0.0)
     if best <= 0:
         raise RewriteError(
             "no setting carries over from some paste examples to the one left out; give more paste examples, "
@@ -104,77 +110,91 @@ def choose(generator: Generator, recipe: Recipe, progress: Progress = quiet) -> 
 
 
 def _sweep(generator: Generator, layer: Layer, recipe: Recipe, progress: Progress) -> Iterator[Tried]:
-    world = background(generator, layer, samples=recipe.samples, truncation=recipe.truncation, progress=progress)
-    evidence = gather(generator, layer, recipe, world, progress)
-    weight = canonical(layer, generator.module.state_dict()[layer.weight])
-    examples = range(len(recipe.paste))
-    folds = [_Fold(layer, weight, world, evidence, None, recipe.eps)]
-    if len(examples) > 1:
-        folds += [_Fold(layer, weight, world, evidence, example, recipe.eps) for example in examples]
-    own = expected_energy(layer, world.moments, weight)
+    """Every point of the grid on one layer: effect on examples left out, cost on latents held out."""
+
+    def world(stream: int, samples: int) -> Background:
+        return background(
+            generator, layer, samples=samples, stream=stream, truncation=recipe.truncation, progress=progress
+        )
+
+    solver = _Solver(
+        layer, canonical(layer, generator.module.state_dict()[layer.weight]), world(STREAM, recipe.samples)
+    )
+    whole, held = gather(generator, layer, recipe, solver.world, progress), world(HELD_OUT, HELD_OUT_IMAGES)
+    own = expected_energy(layer, held.moments, solver.weight)
+    available = len(directions(whole, solver.world.moments.at((0, 0)), recipe.eps))
+    points = list(itertools.product(_ranks(recipe, layer, available), *_weights(recipe, layer)))
     strengths = STRENGTHS if recipe.strength == "auto" else (recipe.strength,)
-    nus = NUS if recipe.nu == "auto" and layer.gain else (0.0 if recipe.nu == "auto" else recipe.nu,)
-    mus = MUS if recipe.mu == "auto" else (recipe.mu,)
-    for rank in _ranks(recipe, layer, folds):
-        bases = [fold.basis(rank) for fold in folds]
-        for mu, nu in itertools.product(mus, nus):
-            whole, *parts = (fold.change(*base, mu, nu) for fold, base in zip(folds, bases, strict=True))
-            cost = (folds[0].cost(whole, bases[0][1]) / own) ** 0.5
-            judged = [(whole, evidence)] if not parts else [(part, evidence.only(e)) for e, part in enumerate(parts)]
-            for strength in strengths:
-                effects = [1 - _residual(change.scaled(strength), seen) for change, seen in judged]
-                effect = sum(effects) / len(effects)
-                yield Tried(Setting(layer.name, rank, mu, nu, strength), effect, abs(strength) * cost)
+    left_out = _left_out(len(recipe.paste))
+    pairs = [(whole.without(e), whole.only(e)) for e in left_out] or [(whole, whole)]
+    effects: dict[Point, list[list[float]]] = {}
+    for number, (taught, asked) in enumerate(pairs):
+        progress(f"sweep of {layer.name}", number, len(pairs))
+        for point, change in solver.changes(taught, points, recipe.eps):
+            effects.setdefault(point, []).append([1 - _residual(change.scaled(s), asked) for s in strengths])
+    progress(f"sweep of {layer.name}", len(pairs), len(pairs))
+    for point, change in solver.changes(whole, points, recipe.eps):
+        judged = effects.get(point, [])
+        if len(judged) == len(pairs):
+            cost = (solver.energy(change, held) / own) ** 0.5
+            for strength, column in zip(strengths, zip(*judged, strict=True), strict=True):
+                yield Tried(Setting(layer.name, *point, strength), sum(column) / len(column), abs(strength) * cost)
 
 
 @dataclass(frozen=True)
-class _Fold:
-    """A sweep's view of one layer with one paste example left out, or none."""
+class _Solver:
+    """Solves one layer's problem at many points of a grid."""
 
     layer: Layer
     weight: Tensor
     world: Background
-    whole: Evidence
-    left_out: int | None
-    eps: float
 
-    @cached_property
-    def evidence(self) -> Evidence:
-        return self.whole if self.left_out is None else self.whole.without(self.left_out)
+    def changes(self, evidence: Evidence, points: Sequence[Point], eps: float) -> Iterator[tuple[Point, Change]]:
+        """The change of each point; points of more rank than the context has keys are passed over."""
+        found = directions(evidence, self.world.moments.at((0, 0)), eps)
+        for rank, group in itertools.groupby(points, key=lambda point: point[0]):
+            if rank != "full" and rank > len(found):
+                continue
+            read = None if rank == "full" else context(found, rank)
+            price = penalty(self.layer, self.weight, self.world, read, eps)
+            for point in group:
+                yield point, solve(evidence, self.layer, read, price.matrix(*point[1:]))
 
-    @cached_property
-    def found(self) -> Tensor:
-        return directions(self.evidence, self.world.moments.at((0, 0)), self.eps)
-
-    def basis(self, rank: Rank) -> tuple[Tensor | None, Penalty]:
-        read = None if rank == "full" else context(self.found, rank)
-        return read, penalty(self.layer, self.weight, self.world, read, self.eps)
-
-    def change(self, read: Tensor | None, price: Penalty, mu: float, nu: float) -> Change:
-        return solve(self.evidence, self.layer, read, price.matrix(mu, nu))
-
-    def cost(self, change: Change, price: Penalty) -> float:
-        """E||dv||^2, and kappa E||s dW||^2 where there is a gain."""
+    def energy(self, change: Change, held: Background) -> float:
+        """E||dv||^2, and kappa E||s dW||^2 where there is a gain, over the images held out."""
+        price = penalty(self.layer, self.weight, held, change.context, 0.0)
         flat = change.response.permute(0, 2, 3, 1).flatten(1)
-        everywhere = change_energy(self.layer, self.world.moments, change)
-        return everywhere + (0.0 if price.norm is None else float(((flat @ price.norm) * flat).sum()))
+        return float(((flat @ price.matrix(1.0, 1.0)) * flat).sum())
 
 
-def _ranks(recipe: Recipe, layer: Layer, folds: Sequence[_Fold]) -> list[Rank]:
+def _ranks(recipe: Recipe, layer: Layer, available: int) -> tuple[Rank, ...]:
     if recipe.rank != "auto":
-        return [recipe.rank]
-    most = min(len(fold.found) for fold in folds)
-    if len(folds) == 1:
-        return [min(ONE_PASTE_RANK, most)]
+        return (recipe.rank,)
+    if len(recipe.paste) == 1:
+        return (min(ONE_PASTE_RANK, available),)
     unknowns = layer.in_features * layer.kernel[0] * layer.kernel[1]
-    return [rank for rank in RANKS if (unknowns <= LARGEST_FULL if rank == "full" else rank <= most)]
+    return tuple(rank for rank in RANKS if rank != "full" or unknowns <= LARGEST_FULL)
+
+
+def _weights(recipe: Recipe, layer: Layer) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """The values of mu and of nu to try."""
+    mus = MUS if recipe.mu == "auto" else (recipe.mu,)
+    if recipe.nu == "auto":
+        return mus, NUS if layer.gain else (0.0,)
+    return mus, (recipe.nu,)
+
+
+def _left_out(examples: int) -> list[int]:
+    """Which paste examples are left out in turn: all of them, or an even sample of many; none of one."""
+    if examples == 1:
+        return []
+    return [number * examples // min(examples, FOLDS) for number in range(min(examples, FOLDS))]
 
 
 def _residual(change: Change, evidence: Evidence) -> float:
-    read = evidence.patches @ change.context.T
-    moved = torch.einsum("ptr,ort->po", read, change.response.flatten(2))
     wanted, mass = evidence.target - evidence.value, evidence.weight[:, None]
-    return float(((mass * (wanted - moved) ** 2).sum() / (mass * wanted**2).sum()).sqrt())
+    missed = wanted - response(evidence, change)
+    return float(((mass * missed**2).sum() / (mass * wanted**2).sum()).sqrt())
 
 
 def _short(value: float) -> float:

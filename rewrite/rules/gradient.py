@@ -17,7 +17,7 @@ from rewrite.generator import Layer
 from rewrite.memory import Change, maps
 from rewrite.progress import Progress, quiet
 from rewrite.regions import bounds
-from rewrite.rules.evidence import Placed
+from rewrite.rules.placement import Placed
 
 PROJECT_EVERY = 10
 LEARNING_RATE = 0.05

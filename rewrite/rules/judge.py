@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import torch
 from torch import Tensor
 
-from rewrite.background import Background, natural
+from rewrite.background import HELD_OUT, natural
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator, Layer, State
-from rewrite.memory import Change, change_energy, expected_energy, gain, respond, style_of
+from rewrite.memory import Change, gain, maps, narrowed, respond, style_of
 from rewrite.rules.evidence import Evidence
 
-PROBE_STREAM = 2
 PROBE_IMAGES = 16
 MOST_DRIFT = 0.5
 MOST_BACKGROUND = 1.0
@@ -28,7 +28,7 @@ class Measured:
     residual: float
     """Masked residual after over before, ||r - dv|| / ||r||: 0 is the whole rule, 1 nothing."""
     background: float
-    """Relative RMS change of the layer's output on natural keys."""
+    """Relative RMS change of the layer's output on natural images that took no part in solving."""
     drift: float
     """Mean |g1/g0 - 1| of the demodulation gains on natural styles; 0 where the layer has none."""
     objective: float
@@ -42,40 +42,42 @@ class Judge:
     layer: Layer
     weight: Tensor
     evidence: Evidence
-    world: Background
     probe: Sequence[State]
-    """Forward passes held at the layer, on latents outside every recipe; none needed where there is no gain."""
+    """Natural images held at the layer, outside the background that rules are solved with."""
     mu: float
+
+    @cached_property
+    def own_energy(self) -> float:
+        """E||v||^2 over the probe, per output cell."""
+        return _mean_square(respond(self.layer, state.key.cpu(), self.weight.float()) for state in self.probe)
 
     def measure(self, change: Change) -> Measured:
         """The true figures of a change."""
         evidence = self.evidence
-        read = evidence.patches @ change.context.T
-        moved = torch.einsum("ptr,ort->po", read, change.response.flatten(2))
-        after = evidence.value + moved
+        after = evidence.value + response(evidence, change)
         if self.layer.gain is not None:
             after = after * self._ratio(change, evidence.style)[evidence.example]
         mass, wanted = evidence.weight[:, None], evidence.target - evidence.value
         before_error = float((mass * wanted**2).sum())
         error = float((mass * (evidence.target - after) ** 2).sum())
-        shift, own, drift = self._elsewhere(change)
+        shift, drift = self._elsewhere(change)
         total = error + self.mu * float(evidence.weight.sum()) * shift
-        return Measured((error / before_error) ** 0.5, (shift / own) ** 0.5, drift, total)
+        return Measured((error / before_error) ** 0.5, (shift / self.own_energy) ** 0.5, drift, total)
 
-    def accept(self, change: Change) -> tuple[Change, float, Measured]:
-        """The longest of the steps 1, 1/2, 1/4... that lowers the true objective within bounds, and its figures."""
-        start = self.measure(change.scaled(0.0)).objective
-        step = 1.0
+    def accept(self, change: Change) -> tuple[Change, float]:
+        """The longest of the steps 1, 1/2, 1/4... that lowers the true objective within bounds, as it is stored."""
+        evidence, step = self.evidence, 1.0
+        start = float((evidence.weight[:, None] * (evidence.target - evidence.value) ** 2).sum())
         for _ in range(HALVINGS):
             tried = change.scaled(step).rounded()
             found = self.measure(tried)
             if found.objective < start and found.drift <= MOST_DRIFT and found.background <= MOST_BACKGROUND:
-                return tried, step, found
+                return tried, step
             step /= 2
         raise RewriteError(
             f"no step of this rule makes {self.layer.name} better (at the smallest, background shift "
-            f"{found.background:.2f}, gain drift {found.drift:.2f}); raise mu or nu, lower the rank, or try another"
-            f" layer"
+            f"{found.background:.2f}, gain drift {found.drift:.2f}); raise mu or nu, lower the rank, or try another "
+            f"layer"
         )
 
     def _ratio(self, change: Change, style: Tensor | None) -> Tensor:
@@ -86,30 +88,44 @@ class Judge:
             raise RewriteError(f"{self.layer.name} has no gain to compare; measure its response alone")
         return after / before
 
-    def _elsewhere(self, change: Change) -> tuple[float, float, float]:
-        """E||dv||^2, E||v||^2 per output cell, and the drift of gains."""
+    def _elsewhere(self, change: Change) -> tuple[float, float]:
+        """E||dv||^2 over the probe, per output cell, and the drift of gains."""
+        narrow = narrowed(self.layer, change.rank)
+        read, moved = change.context.float(), change.response.float()
+
+        def shift(state: State) -> Tensor:
+            key = maps(state.key).cpu()
+            return respond(narrow, torch.einsum("ri,nihw->nrhw", read, key), moved)
+
         if self.layer.gain is None:
-            moments = self.world.moments
-            own = expected_energy(self.layer, moments, self.weight)
-            return change_energy(self.layer, moments, change), own, 0.0
-        edited = (self.weight + change.dense()).float()
-        shift, own, drift, cells = 0.0, 0.0, 0.0, 0
-        for state in self.probe:
-            ratio = self._ratio(change, style_of(state))
+            return _mean_square(map(shift, self.probe)), 0.0
+        ratios = [self._ratio(change, style_of(state)) for state in self.probe]
+        drift = float(torch.cat([(ratio - 1).abs() for ratio in ratios]).mean())
+
+        def gained(state: State, ratio: Tensor) -> Tensor:
             before = respond(self.layer, state.key.cpu(), self.weight.float())
-            after = respond(self.layer, state.key.cpu(), edited) * ratio[:, :, None, None]
-            shift += float(((after - before) ** 2).sum())
-            own += float((before.double() ** 2).sum())
-            drift += float((ratio - 1).abs().mean()) / len(self.probe)
-            cells += before[:, 0].numel()
-        return shift / cells, own / cells, drift
+            factor = ratio[:, :, None, None].float()
+            return before * (factor - 1) + shift(state) * factor
+
+        return _mean_square(map(gained, self.probe, ratios)), drift
+
+
+def response(evidence: Evidence, change: Change) -> Tensor:
+    """dv (P, out) at the evidence's positions, gains aside."""
+    return torch.einsum("ptr,ort->po", evidence.patches @ change.context.T, change.response.flatten(2))
 
 
 def probe(generator: Generator, layer: Layer, truncation: float) -> list[State]:
-    """Forward passes held at a layer with a gain, on latents that no recipe and no background uses."""
-    if layer.gain is None:
-        return []
+    """Natural images held at a layer, of the stream that no background is taken over."""
     return [
-        natural(generator, layer, PROBE_STREAM, range(row, row + 1), truncation=truncation)
-        for row in range(PROBE_IMAGES)
+        natural(generator, layer, HELD_OUT, range(row, row + 1), truncation=truncation) for row in range(PROBE_IMAGES)
     ]
+
+
+def _mean_square(values: Iterable[Tensor]) -> float:
+    """Mean over images and cells of the squared norm over channels."""
+    total, cells = 0.0, 0
+    for value in values:
+        total += float(value.double().square().sum())
+        cells += value[:, 0].numel()
+    return total / cells

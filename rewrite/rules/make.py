@@ -60,7 +60,7 @@ def _solved(
     world: Background,
     progress: Progress,
 ) -> tuple[Change, dict[str, Any]]:
-    """The change as it will be stored, and its figures on the true layer."""
+    """The change as it will be stored, and its figures on the true layer at the edit's own strength."""
     weight, covariance = canonical(layer, generator.module.state_dict()[layer.weight]), world.moments.at((0, 0))
     read = None if setting.rank == "full" else context(directions(evidence, covariance, recipe.eps), setting.rank)
     if recipe.method == "gradient":
@@ -72,8 +72,9 @@ def _solved(
         price = penalty(layer, weight, world, read, recipe.eps)
         change = solve(evidence, layer, read, price.matrix(setting.mu, setting.nu))
     change, kept = truncate(change, covariance, recipe.eps) if read is None else (change, 1.0)
-    judge = Judge(layer, weight, evidence, world, probe(generator, layer, recipe.truncation), setting.mu)
-    change, step, found = judge.accept(change)
+    judge = Judge(layer, weight, evidence, probe(generator, layer, recipe.truncation), setting.mu)
+    change, step = judge.accept(change)
+    found = judge.measure(change.scaled(setting.strength))
     return change, {
         "layer": layer.name,
         "rank": change.rank,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
@@ -16,6 +17,9 @@ Seed = Annotated[StrictInt, Field(ge=0, lt=SEED_LIMIT)]
 Fraction = Annotated[float, Field(ge=-1, le=2, allow_inf_nan=False)]
 Amount = Annotated[float, Field(ge=0, allow_inf_nan=False)]
 Finite = Annotated[float, Field(allow_inf_nan=False)]
+Latent = Annotated[float, Field(ge=-1000, le=1000)]
+Strength = Annotated[float, Field(ge=-100, le=100)]
+LEAST_AREA = 1e-9
 
 
 class _Strict(BaseModel):
@@ -32,7 +36,7 @@ class Region(_Strict):
     seed: Seed | None = None
     stream: Seed | None = None
     row: Annotated[StrictInt, Field(ge=0, lt=ROW_LIMIT)] | None = None
-    vector: tuple[Finite, ...] | None = None
+    vector: tuple[Latent, ...] | None = None
     label: Annotated[StrictInt, Field(ge=0)] | None = None
     box: tuple[Fraction, Fraction, Fraction, Fraction] | None = None
     polygon: Annotated[tuple[tuple[Fraction, Fraction], ...], Field(min_length=3)] | None = None
@@ -48,6 +52,8 @@ class Region(_Strict):
             raise ValueError("a region has one shape: a box, a polygon or a mask")
         if self.box and not (self.box[0] < self.box[2] and self.box[1] < self.box[3]):
             raise ValueError(f"box {list(self.box)} covers nothing; a box is [x0, y0, x1, y1] with x0 < x1 and y0 < y1")
+        if self.polygon and _area(self.polygon) < LEAST_AREA:
+            raise ValueError("the polygon covers nothing; its points lie on a line")
         return self
 
     @property
@@ -92,7 +98,7 @@ class Recipe(_Strict):
     """Weight of the growth of the weight's norm, where the layer demodulates."""
     eps: Amount = 1e-5
     """Ridge on the moments, relative to their mean variance."""
-    strength: Finite | Literal["auto"] = 1.0
+    strength: Strength | Literal["auto"] = 1.0
     truncation: Finite = 1.0
     fit: Literal["move", "stretch"] = "move"
     """Whether the copied object keeps its size or takes the paste region's."""
@@ -107,6 +113,8 @@ class Recipe(_Strict):
     def _copy_or_erase(self) -> Self:
         if (self.source is None) == (self.erase is None):
             raise ValueError("a recipe has either a copy or an erase, one of the two")
+        if self.strength == 0:
+            raise ValueError("strength 0 is no rule; give another, or leave it out for 1")
         return self
 
     @property
@@ -129,6 +137,12 @@ def parse(value: Any, *, folder: Path = Path(), origin: str = "the recipe") -> R
         return Recipe.model_validate(_inlined(value, folder))
     except ValidationError as error:
         raise RewriteError(f"{origin}: {_first(error)}") from None
+
+
+def _area(polygon: Sequence[Sequence[float]]) -> float:
+    """Of a polygon without crossings, by the shoelace formula."""
+    turned = zip(polygon, (*polygon[1:], polygon[0]), strict=True)
+    return abs(sum(x0 * y1 - x1 * y0 for (x0, y0), (x1, y1) in turned)) / 2
 
 
 def _inlined(value: Any, folder: Path) -> Any:

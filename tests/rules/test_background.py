@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import pytest
 import torch
+from torch import nn
 
 from rewrite.background import background
+from rewrite.generator import Generator
 from rewrite.home import home
 from rewrite.latents import Row
 from rewrite.memory import lag_reach, maps
@@ -106,3 +108,26 @@ def test_a_change_upstream_is_another_world_and_one_downstream_is_not(case):
     with torch.no_grad():
         generator.module.state_dict()[layer.upstream[0]].mul_(2)
     assert generator.fingerprint(layer) != before
+
+
+def test_the_number_of_threads_is_part_of_the_entry(case):
+    generator, name = case
+    threads = torch.get_num_threads()
+    try:
+        for count in (1, 2):
+            torch.set_num_threads(count)
+            background(generator, generator.layer(name), samples=8)
+    finally:
+        torch.set_num_threads(threads)
+    assert len(cached_files()) == 2
+
+
+def test_wrapped_networks_with_the_same_weights_do_not_share_statistics():
+    def network(activation):
+        torch.manual_seed(0)
+        return nn.Sequential(nn.Linear(4, 12), activation, nn.Unflatten(1, (3, 2, 2)), nn.Conv2d(3, 3, 1))
+
+    for activation in (nn.ReLU(), nn.Tanh()):
+        generator = Generator.wrap(network(activation), latent=4)
+        background(generator, generator.layer("3"), samples=8)
+    assert len(cached_files()) == 2

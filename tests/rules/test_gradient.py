@@ -18,7 +18,10 @@ from rewrite.rules.gradient import LEARNING_RATE, descend, rectangle_response
 @pytest.fixture
 def prepared(case, recipe_for):
     generator, name = case
-    recipe, layer = parse(recipe_for(name, paste=[{"seed": 2, "box": [0.2, 0.2, 0.7, 0.6]}])), generator.layer(name)
+    recipe, layer = (
+        parse(recipe_for(name, paste=[{"seed": 2, "box": [0.2, 0.2, 0.7, 0.6]}], method="gradient")),
+        generator.layer(name),
+    )
     world = background(generator, layer, samples=16)
     weight = canonical(layer, generator.module.state_dict()[layer.weight])
     evidence = gather(generator, layer, recipe, world)

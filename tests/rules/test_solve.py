@@ -9,7 +9,8 @@ from rewrite.background import background
 from rewrite.memory import Change, canonical, expected_patches, gain, maps, patches, respond, style_of
 from rewrite.rules import parse
 from rewrite.rules.context import context, directions, inverse_root
-from rewrite.rules.evidence import gather, move
+from rewrite.rules.evidence import gather
+from rewrite.rules.placement import move
 from rewrite.rules.solve import least_squares, penalty, solve, truncate
 
 

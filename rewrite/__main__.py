@@ -1,0 +1,5 @@
+"""`python -m rewrite`: the command."""
+
+from rewrite.cli import main
+
+raise SystemExit(main())
