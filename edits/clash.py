@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from itertools import combinations
 
 import torch
@@ -16,6 +17,7 @@ from edits.operations import Add, LowRank, Set, Side, Slices
 ORTHOGONAL = 1e-4
 """Largest cosine between two spaces that count as orthogonal; factors are float32."""
 _NEGLIGIBLE = 1e-6
+_SIDES: tuple[Side, ...] = ("left", "right")
 
 
 def check(plan: Mapping[str, Sequence[Change]]) -> None:
@@ -23,8 +25,7 @@ def check(plan: Mapping[str, Sequence[Change]]) -> None:
     for name, changes in plan.items():
         ordered = sorted(changes, key=lambda change: change.place)
         _check_sets(name, ordered)
-        for one, other in combinations([c for c in ordered if _projective(c)], 2):
-            _check_projective(name, one, other)
+        _check_projective(name, [change for change in ordered if _projective(change)])
 
 
 def _check_sets(name: str, changes: Sequence[Change]) -> None:
@@ -62,45 +63,72 @@ def _projective(change: Change) -> bool:
     return isinstance(change.operation, Add) and change.operation.projective is not None
 
 
-def _check_projective(name: str, one: Change, other: Change) -> None:
+def _check_projective(name: str, changes: Sequence[Change]) -> None:
     """Two projective adds go together if each leaves alone the space in which the other places its code.
 
     On one side (both right, say) that is so if their factors on that side are orthogonal. Where one projects
     the left side and the other the right, dW1 + dW2 lacks the product of both projections; it is not missed
     if each dW vanishes on the other's space, that is, if the factors are orthogonal on both sides.
     """
-    forms: list[LowRank] = []
-    sides: set[Side] = set()
-    for change in (one, other):
-        operation = change.operation
-        if isinstance(operation, Add) and isinstance(operation.form, LowRank) and operation.projective:
-            forms.append(operation.form)
-            sides.add(operation.projective)
-    for side in sorted(sides):
-        cosine = _cosine(*forms, operation_shape=one.operation.shape, side=side)
-        if cosine is None or cosine > ORTHOGONAL:
-            found = "split its axes differently" if cosine is None else f"meet at a cosine of {cosine:.2g}"
-            raise EditError(
-                f"edits {one.content[:12]} and {other.content[:12]} both project {name} and on the {side} "
-                f"side they {found}; expected orthogonal factors; use one, or solve both anew together"
-            )
+    for side in _SIDES:
+        projects = [isinstance(one.operation, Add) and one.operation.projective == side for one in changes]
+        if len(changes) > 1 and any(projects):
+            spaces = [_space(change, side) for change in changes]
+            for i, j in _touching(spaces):
+                if projects[i] or projects[j]:
+                    _check_pair(name, side, (changes[i], spaces[i]), (changes[j], spaces[j]))
 
 
-def _cosine(one: LowRank, other: LowRank, *, operation_shape: tuple[int, ...], side: Side) -> float | None:
-    """The largest cosine between the spaces of two factors; None if they are spaces of different axes."""
-    spaces = []
-    for form in (one, other):
-        axes = form.left_axes if side == "left" else form.right_axes
-        factor = (form.left if side == "left" else form.right.T).double()
-        in_order = sorted(range(len(axes)), key=axes.__getitem__)
-        folded = factor.reshape(*(operation_shape[axis] for axis in axes), factor.shape[1])
-        spaces.append((sorted(axes), folded.permute(*in_order, len(axes)).reshape(factor.shape)))
-    if spaces[0][0] != spaces[1][0]:
-        return None
-    bases = [_orthonormal(factor) for _, factor in spaces]
-    if not all(basis.numel() for basis in bases):
-        return 0.0
-    return float(torch.linalg.matrix_norm(bases[0].T @ bases[1], ord=2))
+def _check_pair(name: str, side: Side, *pair: tuple[Change, _Space]) -> None:
+    (one, space), (other, another) = pair
+    if space.axes != another.axes:
+        found = "split its axes differently"
+    else:
+        cosine = float(torch.linalg.matrix_norm(space.basis.T @ another.basis, ord=2))
+        if cosine <= ORTHOGONAL:
+            return
+        found = f"meet at a cosine of {cosine:.2g}"
+    raise EditError(
+        f"edits {one.content[:12]} and {other.content[:12]} both project {name} and on the {side} "
+        f"side they {found}; expected orthogonal factors; use one, or solve both anew together"
+    )
+
+
+@dataclass(frozen=True)
+class _Space:
+    """What a factor spans: an orthonormal basis, over the axes in order."""
+
+    axes: list[int]
+    basis: Tensor
+
+
+def _space(change: Change, side: Side) -> _Space:
+    operation = change.operation
+    # Nothing else can be projective.
+    assert isinstance(operation, Add)
+    assert isinstance(operation.form, LowRank)
+    form, shape = operation.form, operation.shape
+    axes = form.left_axes if side == "left" else form.right_axes
+    factor = (form.left if side == "left" else form.right.T).double()
+    in_order = sorted(range(len(axes)), key=axes.__getitem__)
+    folded = factor.reshape(*(shape[axis] for axis in axes), factor.shape[1])
+    return _Space(sorted(axes), _orthonormal(folded.permute(*in_order, len(axes)).reshape(factor.shape)))
+
+
+def _touching(spaces: Sequence[_Space]) -> Iterator[tuple[int, int]]:
+    """Pairs that may not be orthogonal: of other axes, or with a product whose Frobenius norm is not small.
+
+    That norm bounds the largest cosine from above, and all of them come from one product a space.
+    """
+    if any(space.axes != spaces[0].axes for space in spaces):
+        yield from ((i, j) for i, j in combinations(range(len(spaces)), 2) if spaces[i].axes != spaces[j].axes)
+        return
+    together = torch.cat([space.basis for space in spaces], dim=1)
+    owner = torch.repeat_interleave(torch.tensor([space.basis.shape[1] for space in spaces]))
+    for i, space in enumerate(spaces):
+        squares = (space.basis.T @ together).square().sum(0)
+        norms = torch.zeros(len(spaces), dtype=squares.dtype).index_add_(0, owner, squares).sqrt()
+        yield from ((i, int(j)) for j in torch.nonzero(norms > ORTHOGONAL).flatten() if j > i)
 
 
 def _orthonormal(factor: Tensor) -> Tensor:

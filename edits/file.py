@@ -13,12 +13,14 @@ read.
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import math
 import os
 import secrets
 import stat
 from collections.abc import Iterable, Iterator
+from io import BufferedReader
 from pathlib import Path
 from typing import BinaryIO
 
@@ -49,11 +51,8 @@ def save(edit: Edit, path: Path_) -> None:
 def load(path: Path_) -> Edit:
     """Read an edit; EditError, naming the rule it broke, for any file that `save` would not have written."""
     try:
-        with open(path, "rb") as stream:
-            status = os.fstat(stream.fileno())
-            if not stat.S_ISREG(status.st_mode):
-                raise EditError("it is no regular file; expected a safetensors file")
-            return _read(stream, status.st_size)
+        with open_regular(path) as stream:
+            return _read(stream, os.fstat(stream.fileno()).st_size)
     except OSError as error:
         raise EditError(
             f"{path} cannot be read ({error.strerror or error}); expected an edit file; check the path"
@@ -78,14 +77,34 @@ def pack(edit: Edit) -> Iterator[bytes | memoryview]:
     return chunks()
 
 
+def open_regular(path: Path_) -> BufferedReader:
+    """A regular file, open for reading; OSError for anything else: a fifo or a device could block, or never end."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
+    except ValueError:
+        raise OSError(errno.EINVAL, "no file can have this name") from None
+    if not stat.S_ISREG(os.fstat(descriptor).st_mode):
+        os.close(descriptor)
+        raise OSError(errno.EINVAL, "it is no regular file")
+    return os.fdopen(descriptor, "rb")
+
+
+def read_regular(path: Path_, limit: int) -> bytes:
+    """The bytes of a regular file; OSError if it is none, cannot be read, or has more than `limit`."""
+    with open_regular(path) as stream:
+        content = stream.read(limit + 1)
+    if len(content) > limit:
+        raise OSError(errno.EFBIG, f"it has more than {limit} bytes")
+    return content
+
+
 def write_atomically(path: Path_, data: bytes | Iterable[bytes | memoryview]) -> None:
     """Write a file beside its name and rename it: at any moment the name holds the old bytes or the new.
 
-    Raises EditError if that cannot be done; then, and on any other exception, the old file is as it was.
+    A link stays, and its target is written. Raises EditError if that cannot be done; then, and on any other
+    exception, the old file is as it was.
     """
-    target = Path(path)
-    if not target.name:
-        raise EditError(f"{str(path)!r} names no file; give a path that ends in a file name")
+    target = _target(path)
     beside = target.with_name(f".{target.name}.{secrets.token_hex(8)}.part")
     try:
         with open(beside, "xb") as stream:
@@ -103,6 +122,19 @@ def write_atomically(path: Path_, data: bytes | Iterable[bytes | memoryview]) ->
                 f"choose another place"
             ) from None
         raise
+
+
+def _target(path: Path_) -> Path:
+    """The file behind the name, links followed; EditError where something else than a file is there."""
+    try:
+        target = Path(os.path.realpath(path))
+        # A link that is still one leads to itself.
+        sound = bool(Path(path).name) and (not os.path.lexists(target) or stat.S_ISREG(target.lstat().st_mode))
+    except (OSError, ValueError):
+        sound = False
+    if not sound:
+        raise EditError(f"{str(path)!r} is not the name of a file, or of one to be; give the path of a regular file")
+    return target
 
 
 def _laid_out(edit: Edit) -> list[tuple[str, Tensor]]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 import io
 from collections.abc import Sequence
 from pathlib import Path
@@ -13,6 +12,7 @@ import torch
 from PIL import Image, ImageDraw, UnidentifiedImageError
 from torch import Tensor
 
+from edits.file import read_regular
 from rewrite.errors import RewriteError
 
 PNG_URL = "data:image/png;base64,"
@@ -51,13 +51,11 @@ def inline(mask: str, folder: Path) -> str:
     if mask.startswith("data:"):
         decode(mask)
         return mask
-    path = folder / Path(mask).expanduser()
     try:
-        if path.stat().st_size > MASK_BYTES:
-            raise RewriteError(f"mask {path} has more than {MASK_BYTES} bytes; save it as a smaller PNG")
-        content = path.read_bytes()
-    except OSError as error:
-        raise RewriteError(f"mask {path} cannot be read ({error.strerror}); give the path of a PNG") from None
+        content = read_regular(folder / Path(mask).expanduser(), MASK_BYTES)
+    except (OSError, RuntimeError) as error:  # The latter is a ~user that there is not.
+        reason = getattr(error, "strerror", None) or "there is no such user"
+        raise RewriteError(f"mask {mask!r} cannot be read ({reason}); give the path of a small PNG") from None
     _open(content)
     return PNG_URL + base64.b64encode(content).decode()
 
@@ -68,7 +66,7 @@ def decode(url: str) -> bytes:
         raise RewriteError(f"a mask begins with {url[:24]!r}; expected a PNG file or a {PNG_URL} URL")
     try:
         content = base64.b64decode(url[len(PNG_URL) :], validate=True)
-    except binascii.Error as error:
+    except ValueError as error:
         raise RewriteError(f"a mask URL is not valid base64 ({error}); save the mask again as a PNG") from None
     if len(content) > MASK_BYTES:
         raise RewriteError(f"a mask has more than {MASK_BYTES} bytes; save it as a smaller PNG")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import os
 
 import pytest
 import torch
@@ -101,3 +102,19 @@ def test_a_mask_file_is_inlined(tmp_path):
     assert regions.inline(url, tmp_path) == url
     with pytest.raises(RewriteError, match="cannot be read"):
         regions.inline("none.png", tmp_path)
+
+
+def test_a_mask_that_is_no_picture_file_is_one_sentence(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "large.png").write_bytes(bytes(regions.MASK_BYTES + 1))
+    for mask, reason in (
+        ("pipe", "no regular file"),
+        ("/dev/zero", "no regular file"),
+        (".", "no regular file"),
+        ("large.png", "more than"),
+        ("a\0b.png", "no file can have this name"),
+        ("~nosuchuser/mask.png", "no such user"),
+        (regions.PNG_URL + "ü", "not valid base64"),
+    ):
+        with pytest.raises(RewriteError, match=reason):
+            regions.inline(mask, tmp_path)

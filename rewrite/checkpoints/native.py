@@ -1,24 +1,28 @@
 """Our own checkpoints: safetensors with one metadata key that says which network the tensors are.
 
 A network has exactly one file: sorted names, one canonical JSON value, contiguous float32. So reading is
-strict by comparison: the header that was read must be the header we would write.
+strict by comparison: the header that was read must be the header we would write. It holds the SHA-256 of the
+numbers, so that a bit that flips in a cache is found.
 """
 
 from __future__ import annotations
 
+import hashlib
+import io
 import math
+import os
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import chain
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import torch
 from torch import Tensor, nn
 
 from edits import canonical
 from edits.errors import EditError
-from edits.file import write_atomically
+from edits.file import open_regular, write_atomically
 from rewrite.errors import RewriteError
 
 FORMAT = 1
@@ -50,29 +54,40 @@ def write(path: Path, checkpoint: Checkpoint) -> None:
 def read(path: Path) -> Checkpoint:
     """RewriteError, in one sentence, for a file that is not exactly what `write` writes."""
     try:
-        content = path.read_bytes()
+        with open_regular(path) as stream:
+            return _decode(stream, os.fstat(stream.fileno()).st_size, str(path))
     except OSError as error:
         raise RewriteError(f"cannot read {path} ({error.strerror}); expected a checkpoint file") from error
-    return decode(content, str(path))
 
 
 def encode(checkpoint: Checkpoint) -> Iterator[bytes | memoryview]:
     """The bytes of a checkpoint, in chunks; RewriteError, before the first, unless all is finite float32."""
     tensors = [checkpoint.tensors[name] for name in sorted(checkpoint.tensors)]
+    _check_facts(checkpoint, "this checkpoint")
+    total = hashlib.sha256()
     for name, tensor in checkpoint.tensors.items():
         _check(name, tensor, "this checkpoint")
-    header = _header(checkpoint, {name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()})
+    for tensor in tensors:
+        total.update(canonical.tensor_bytes(tensor))
+    shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}
+    header = _header(checkpoint, shapes, total.hexdigest())
     return chain([len(header).to_bytes(8, "little"), header], map(canonical.tensor_bytes, tensors))
 
 
 def decode(content: bytes, what: str = "this file") -> Checkpoint:
     """The checkpoint in these bytes; RewriteError, naming `what`, if they are not what `encode` gives."""
-    length = int.from_bytes(content[:8], "little")
-    if len(content) < 9 or content[8:9] != b"{" or length > HEADER_LIMIT:
+    return _decode(io.BytesIO(content), len(content), what)
+
+
+def _decode(stream: BinaryIO, size: int, what: str) -> Checkpoint:
+    """The header first: nothing more is read, or made room for, unless the file has the size it describes."""
+    start = stream.read(9)
+    length = int.from_bytes(start[:8], "little")
+    if len(start) < 9 or start[8:] != b"{" or not 0 < length <= HEADER_LIMIT:
         raise RewriteError(f"{what} is not a checkpoint of this program; expected safetensors written by rewrite")
-    if 8 + length > len(content):
+    header = start[8:] + stream.read(length - 1)
+    if len(header) != length:
         raise RewriteError(f"{what} is cut short: it ends inside its header; fetch or write it again")
-    header = content[8 : 8 + length]
     try:
         entries = canonical.parse(header)
         facts = canonical.parse(entries.pop("__metadata__")[KEY].encode())
@@ -80,9 +95,14 @@ def decode(content: bytes, what: str = "this file") -> Checkpoint:
             raise RewriteError(
                 f"{what} has checkpoint format {version!r}; this version reads {FORMAT}, so update rewrite"
             )
+        if "data" not in facts:
+            raise RewriteError(
+                f"{what} does not hold the SHA-256 of its weights, as a checkpoint must; write or fetch it again"
+            )
+        digest = facts.pop("data")
         shapes = {name: tuple(map(_size, entry["shape"])) for name, entry in entries.items()}
         checkpoint = Checkpoint(tensors={}, **facts)
-        expected = _header(checkpoint, shapes)
+        expected = _header(checkpoint, shapes, digest)
     except RewriteError:
         raise
     except (EditError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -95,20 +115,21 @@ def decode(content: bytes, what: str = "this file") -> Checkpoint:
             f"{what} has a header that rewrite would not have written; it was altered, so fetch it again"
         )
     _check_facts(checkpoint, what)
-    size = 8 + length + 4 * sum(map(math.prod, shapes.values()))
-    if len(content) != size:
+    described = 8 + length + 4 * sum(map(math.prod, shapes.values()))
+    if size != described:
         raise RewriteError(
-            f"{what} has {len(content)} bytes and its header describes {size}; it is cut short or padded, "
+            f"{what} has {size} bytes and its header describes {described}; it is cut short or padded, "
             f"so fetch or write it again"
         )
-    tensors, offset = {}, 8 + length
+    total, tensors = hashlib.sha256(), {}
     for name, shape in shapes.items():
-        end = offset + 4 * math.prod(shape)
         # A storage of its own: tensors that share one would look tied.
-        tensors[name] = torch.frombuffer(bytearray(content[offset:end]), dtype=torch.float32).view(shape)
-        offset = end
-    for name, tensor in tensors.items():
-        _check(name, tensor, what)
+        numbers = bytearray(stream.read(4 * math.prod(shape)))
+        total.update(numbers)
+        tensors[name] = torch.frombuffer(numbers, dtype=torch.float32).view(shape)
+        _check(name, tensors[name], what)
+    if total.hexdigest() != digest:
+        raise RewriteError(f"{what} holds other weights than were written: a bit was flipped, so fetch it again")
     return Checkpoint(checkpoint.family, checkpoint.geometry, checkpoint.card, tensors, checkpoint.history)
 
 
@@ -135,13 +156,14 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
     module.load_state_dict(dict(tensors), assign=True)
 
 
-def _header(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]]) -> bytes:
+def _header(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]], digest: str) -> bytes:
     facts = {
         "format": FORMAT,
         "family": checkpoint.family,
         "geometry": dict(checkpoint.geometry),
         "card": dict(checkpoint.card),
         "history": list(checkpoint.history),
+        "data": digest,
     }
     entries: dict[str, Any] = {"__metadata__": {KEY: canonical.text(facts).decode()}}
     offset = 0
@@ -160,10 +182,15 @@ def _size(value: Any) -> int:
 
 
 def _check_facts(checkpoint: Checkpoint, what: str) -> None:
-    if not (
-        isinstance(checkpoint.family, str) and all(isinstance(h, dict) and "content" in h for h in checkpoint.history)
-    ):
+    if not isinstance(checkpoint.family, str) or not all(map(_is_baked, checkpoint.history)):
         raise RewriteError(f"{what} does not say which family it is and what was baked into it; fetch it again")
+
+
+def _is_baked(entry: Any) -> bool:
+    if not isinstance(entry, Mapping) or not isinstance(entry.get("content"), str):
+        return False
+    strength = entry.get("strength")
+    return isinstance(strength, int | float) and not isinstance(strength, bool) and math.isfinite(strength)
 
 
 def _check(name: str, tensor: Tensor, what: str) -> None:

@@ -9,7 +9,7 @@ from typing import Annotated
 import typer
 from typer.main import get_command
 
-from rewrite.cli import failure
+from rewrite.cli import failure, signals
 from rewrite.cli.apply import apply
 from rewrite.cli.compose import compose
 from rewrite.cli.demo import demo
@@ -43,10 +43,11 @@ def _top(
         typer.echo(context.get_help())
 
 
-def main(argv: Sequence[str] | None = None) -> int:
+def run(argv: Sequence[str] | None = None) -> int:
     """Run the command on these arguments (the process's own if None) and return its exit code."""
     try:
         code = get_command(app).main(None if argv is None else list(argv), prog_name="rewrite", standalone_mode=False)
     except (Exception, KeyboardInterrupt) as error:
+        signals.deaf()
         return failure.report(error, debug=failure.wants_traceback())
     return code if isinstance(code, int) else failure.SUCCESS

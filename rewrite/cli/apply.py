@@ -36,10 +36,12 @@ def apply(
             }
             for pushed, strength in stack.contents
             for member, reached in pushed.parts(strength)
+            if reached  # Strength 0 is absence.
         ]
         save(generator, made_room(out), history=history)
     size = out.stat().st_size
-    facts = {"out": str(out), "bytes": size, "model": generator.name, "history": history}
+    name = generator.name or model
+    facts = {"out": str(out), "bytes": size, "model": name, "history": history}
     baked = ", ".join(f"{entry['content'][:12]} at {entry['strength']:g}" for entry in history)
-    lines = [("checkpoint", f"{out}, {size:,} bytes"), ("of", generator.name), ("baked in", baked)]
+    lines = [("checkpoint", f"{out}, {size:,} bytes"), ("of", name), ("baked in", baked)]
     voice.result(facts, facts_table(lines))

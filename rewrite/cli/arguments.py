@@ -89,28 +89,46 @@ def rank(text: str) -> int | str:
 
 def amount(text: str) -> float | str:
     """A number, or auto."""
-    if text == "auto":
-        return text
+    return text if text == "auto" else number(text)
+
+
+def number(text: str | float) -> float:
+    """A finite number."""
     try:
-        number = float(text)
+        value = float(text)
     except ValueError:
-        number = math.nan
-    if not math.isfinite(number):
-        raise typer.BadParameter(f"{text!r} is no finite number; give one, or auto")
-    return number
+        value = math.nan
+    if not math.isfinite(value):
+        raise typer.BadParameter(f"{text!r} is no finite number; give one, like 0.7")
+    return value
 
 
 def writable(text: str | Path) -> Path:
     """A path that a file can go to, its folder made when it is written; found out before any work is done."""
     path = Path(text)
-    if path.is_dir() or not path.name:
+    if "\0" in str(path):
+        raise typer.BadParameter(f"{str(path)!r} holds a null byte; give the path of a file")
+    # Links are followed; one that is left leads to itself.
+    target = Path(os.path.realpath(path))
+    if target.is_dir() or not path.name:
         raise typer.BadParameter(f"{str(path)!r} is a folder; give the path of a file in it")
-    folder = path.absolute().parent
+    if os.path.lexists(target) and (target.is_symlink() or not target.is_file()):
+        raise typer.BadParameter(f"{str(path)!r} is no regular file, and stays as it is; give another path")
+    folder = target.parent
     while not folder.exists():
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise typer.BadParameter(f"{str(path)!r} cannot be written: {folder} is no folder that you may write to")
     return path
+
+
+def apart(**paths: Path | None) -> None:
+    """The paths by what they are for; BadParameter if two are one file, of which one would be lost."""
+    seen: dict[str, str] = {}
+    for what, path in paths.items():
+        other = seen.setdefault(os.path.realpath(path), what) if path is not None else what
+        if other != what:
+            raise typer.BadParameter(f"{other} and {what} are one file, {str(path)!r}; give each its own")
 
 
 def made_room(path: Path) -> Path:

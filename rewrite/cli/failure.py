@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import sys
 import traceback
+
+from rewrite.cli.signals import WORD
+from rewrite.cli.voice import say, settle
 
 SUCCESS, FAILED_CHECK, ERROR, UNDECIDED, INTERRUPTED = 0, 1, 2, 3, 130
 
@@ -13,13 +17,14 @@ SUCCESS, FAILED_CHECK, ERROR, UNDECIDED, INTERRUPTED = 0, 1, 2, 3, 130
 def report(error: BaseException, *, debug: bool) -> int:
     """Print the line (with `debug`, the traceback before it) on stderr and return the exit code."""
     if isinstance(error, BrokenPipeError):
-        _stop_writing()
+        settle(sys.stdout)
         return SUCCESS
     interrupted = isinstance(error, KeyboardInterrupt)
     if debug and not interrupted:
-        traceback.print_exception(error)
-    line = "interrupted; nothing was left half-written" if interrupted else _sentence(error)
-    sys.stderr.write("rewrite: " + " ".join(line.split()) + "\n")
+        with contextlib.suppress(OSError, ValueError):
+            traceback.print_exception(error)
+    say(WORD if interrupted else _sentence(error))
+    settle(sys.stdout)
     return INTERRUPTED if interrupted else ERROR
 
 
@@ -57,8 +62,3 @@ def _of_system(error: OSError) -> str:
         errno.ENOENT: "check the path",
     }.get(error.errno or 0, "check the path and the disk")
     return f"{what}{error.strerror or error}; {advice}"
-
-
-def _stop_writing() -> None:
-    """Whoever read stdout has left (`rewrite models | head -1`): no error, and there is nobody to tell."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -16,6 +16,7 @@ def inspect(voice: Voice, model: ModelName) -> None:
     from rewrite.report import model_facts
 
     facts = model_facts(opened(voice, model))
+    facts["name"] = facts["name"] or model
     card = dict(facts["card"])
     baked = [f"{entry['content'][:12]} at {entry.get('strength')}" for entry in card.pop("history", [])]
     head = [

@@ -8,7 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from rewrite.cli import arguments
-from rewrite.cli.arguments import Seeds, amount, made_room
+from rewrite.cli.arguments import Seeds, amount, apart, made_room, number
 from rewrite.cli.generators import opened
 from rewrite.cli.options import Device, EditOut, ModelName, PreviewOut, PreviewSeeds
 from rewrite.cli.voice import Voice, facts_table
@@ -23,7 +23,9 @@ Layers = Annotated[str | None, typer.Option(metavar="NAME[,NAME]", help="Layer, 
 Rank = Annotated[Any, typer.Option(metavar="N|full|auto", help="Rank of the change.", parser=arguments.rank)]
 Mu = Annotated[Any, typer.Option(metavar="X|auto", help="Weight of the change elsewhere.", parser=amount)]
 Nu = Annotated[Any, typer.Option(metavar="X|auto", help="Weight of the norm's growth.", parser=amount)]
-Truncation = Annotated[float | None, typer.Option(metavar="X", help="Truncation of the recipe's images.")]
+Truncation = Annotated[
+    float | None, typer.Option(metavar="X", help="Truncation of the recipe's images.", parser=number)
+]
 Strength = Annotated[Any, typer.Option(metavar="X|auto", help="The edit's own strength.", parser=amount)]
 
 
@@ -46,6 +48,7 @@ def rule(
 
     What --layer, --rank, --mu, --nu, --truncation and --strength say stands in place of what the recipe says.
     """
+    apart(MODEL=Path(model), RECIPE=recipe, **{"--out": out, "--preview": preview})
     from rewrite import rules
     from rewrite.report import compared, save, sheet
 

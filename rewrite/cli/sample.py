@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from rewrite.cli.arguments import Noise, Seeds, made_room
+from rewrite.cli.arguments import Noise, Seeds, made_room, number
 from rewrite.cli.generators import opened
 from rewrite.cli.options import Device, EditOptions, Force, ModelName, PictureOut, SeedsOption
 from rewrite.cli.voice import Voice
@@ -15,7 +15,12 @@ from rewrite.cli.voice import Voice
 SHOWN = Seeds(tuple(range(16)))
 
 Size = Annotated[int, typer.Option("--size", min=8, max=4096, help="Pixels of an image's longer side in the grid.")]
-Truncation = Annotated[float, typer.Option("--truncation", help="How far from the mean style: 1 is all the way.")]
+Truncation = Annotated[
+    float,
+    typer.Option(
+        "--truncation", metavar="X", help="How far from the mean style: 1 is all the way.", parser=number
+    ),
+]  # fmt: skip
 NoiseInputs = Annotated[Noise, typer.Option("--noise", help="The model's stored noise, or none.")]
 Label = Annotated[int | None, typer.Option("--label", min=0, help="The class, for a conditional model.")]
 
@@ -48,7 +53,7 @@ def sample(
     save(grid(images, shown, size), made_room(out))
     facts = {
         "out": str(out),
-        "model": generator.name,
+        "model": generator.name or model,
         "seeds": list(shown),
         "truncation": truncation,
         "noise": noise.value,
@@ -59,4 +64,4 @@ def sample(
         ],
     }
     with_edits = f" with {len(pairs)} edit{'s' * (len(pairs) != 1)}" if pairs else ""
-    voice.result(facts, f"{out}: {len(shown)} images of {generator.name}{with_edits}")
+    voice.result(facts, f"{out}: {len(shown)} images of {facts['model']}{with_edits}")

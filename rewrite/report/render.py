@@ -8,10 +8,11 @@ import torch
 from torch import Tensor
 
 import edits
+from rewrite.errors import RewriteError
 from rewrite.generator import Generator, Noise
 from rewrite.latents import Name
 from rewrite.progress import Progress, quiet
-from rewrite.report.sheets import shrink
+from rewrite.report.sheets import check_room, levels, shrink
 
 Applied = Sequence[tuple[edits.Edit, float | None]]
 """Edits with their strengths; None is the edit's own."""
@@ -28,14 +29,24 @@ def render(
     progress: Progress = quiet,
     what: str = "rendering",
 ) -> Tensor:
-    """Images (N, 3, H, W) on the CPU, one a seed, their longer side `size` px, of the weights as they are."""
+    """Images (N, 3, H, W) as bytes on the CPU, one a seed, their longer side `size` px, of the weights as they are.
+
+    RewriteError if they are too many for one picture, or if one is not made of numbers.
+    """
+    check_room(len(seeds), size)
     labels = None if label is None else [label]
     images = []
     with torch.no_grad():
         for done, seed in enumerate(seeds):
             progress(what, done, len(seeds))
             ws = generator.styles(generator.latents([seed]), truncation=truncation, label=labels)
-            images.append(shrink(generator.synthesize(ws=ws, noise=noise).cpu(), size))
+            image = generator.synthesize(ws=ws, noise=noise).cpu()
+            if not image.isfinite().all():
+                raise RewriteError(
+                    f"the image of seed {seed} holds NaN or infinity where numbers were expected; lower the strength "
+                    f"of the edits"
+                )
+            images.append(levels(shrink(image, size)))
     progress(what, len(seeds), len(seeds))
     return torch.cat(images)
 
@@ -52,6 +63,7 @@ def compared(
     progress: Progress = quiet,
 ) -> list[tuple[str, Tensor]]:
     """One row of images a variant, each under its edits, for a sheet; a variant without edits is the base."""
+    check_room(len(seeds), size, len(variants))
     rows = []
     for name, applied in variants.items():
         with edits.applied(generator.module, *applied):

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
+import torch
 from einops import rearrange
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
@@ -17,12 +18,13 @@ from edits.file import write_atomically
 from rewrite.errors import RewriteError
 
 Row = tuple[str, Tensor]
-"""A label and images (N, 3, H, W) in [-1, 1]."""
+"""A label and images (N, 3, H, W), in [-1, 1] or as levels: bytes, a quarter of the memory."""
 
 PAPER, INK, FAINT = (255, 255, 255), (28, 28, 30), (110, 110, 115)
 GUTTER = 4
 MARGIN = 12
 LEAST_LABEL_WIDTH = 96
+PIXEL_LIMIT = 400_000_000
 
 Font = ImageFont.FreeTypeFont | ImageFont.ImageFont
 
@@ -73,6 +75,23 @@ def grid(images: Tensor, captions: Sequence[object] = (), size: int = 256, acros
     return canvas
 
 
+def check_room(seeds: int, size: int, rows: int = 1) -> None:
+    """RewriteError if so many images would make a picture too large to be held, or to be looked at."""
+    if seeds * rows * size**2 > PIXEL_LIMIT:
+        fewer, smaller = PIXEL_LIMIT // (rows * size**2), math.isqrt(PIXEL_LIMIT // (seeds * rows))
+        raise RewriteError(
+            f"{seeds * rows} images of {size} px make a picture of over {PIXEL_LIMIT // 10**6} megapixels; ask for "
+            f"{fewer} seeds at most, or for a size of {smaller}"
+        )
+
+
+def levels(images: Tensor) -> Tensor:
+    """Images in [-1, 1] as bytes; bytes as they are."""
+    if images.dtype == torch.uint8:
+        return images
+    return ((images.detach().cpu().float().clamp(-1, 1) + 1) * 127.5).round().byte()
+
+
 def shrink(images: Tensor, size: int) -> Tensor:
     """Images whose longer side is `size` px: resized once, antialiased; themselves if they have that size."""
     height, width = images.shape[2:]
@@ -80,13 +99,14 @@ def shrink(images: Tensor, size: int) -> Tensor:
         return images
     scale = size / max(height, width)
     target = max(1, round(height * scale)), max(1, round(width * scale))
+    if images.dtype == torch.uint8:
+        images = images / 127.5 - 1
     return F.interpolate(images, target, mode="bicubic", align_corners=False, antialias=True).clamp(-1, 1)
 
 
 def pictures(images: Tensor) -> list[Image.Image]:
-    """PIL images of (N, 3, H, W) in [-1, 1]."""
-    levels = ((images.detach().cpu().float().clamp(-1, 1) + 1) * 127.5).round().byte()
-    painted = rearrange(levels, "n c h w -> n h w c").numpy()
+    """PIL images of (N, 3, H, W), in [-1, 1] or bytes."""
+    painted = rearrange(levels(images), "n c h w -> n h w c").numpy()
     return [Image.fromarray(np.ascontiguousarray(image)) for image in painted]
 
 

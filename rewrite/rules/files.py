@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from yaml.nodes import MappingNode, Node, ScalarNode
 
+from edits.file import read_regular
 from rewrite.errors import RewriteError
 from rewrite.rules import masks
 from rewrite.rules.recipe import Recipe, parse
@@ -27,14 +29,33 @@ def read(path: str | Path, **settings: Any) -> Recipe:
     return parse({**data, **said} if isinstance(data, dict) else data, folder=path.parent, origin=str(path))
 
 
+class _Loader(yaml.SafeLoader):
+    """Without anchors, by which a small file becomes a large recipe, and without a key twice: one would be lost."""
+
+    def compose_node(self, parent: Node | None, index: int) -> Node | None:
+        event = self.peek_event()
+        if getattr(event, "anchor", None) is not None:
+            raise yaml.MarkedYAMLError(problem="anchors and aliases are not used here", problem_mark=event.start_mark)
+        return super().compose_node(parent, index)
+
+    def construct_mapping(self, node: MappingNode, deep: bool = False) -> dict[Any, Any]:
+        seen = set()
+        for key, _ in node.value if isinstance(node, MappingNode) else ():
+            if isinstance(key, ScalarNode):
+                if key.value in seen:
+                    raise yaml.MarkedYAMLError(problem=f"{key.value!r} stands twice", problem_mark=key.start_mark)
+                seen.add(key.value)
+        return super().construct_mapping(node, deep=deep)
+
+
 def _data(path: Path) -> Any:
     try:
-        if path.stat().st_size > RECIPE_BYTES:
-            raise RewriteError(f"{path} has more than {RECIPE_BYTES} bytes; a recipe is a small YAML file")
-        return yaml.safe_load(path.read_text(encoding="utf-8"))
+        return yaml.load(read_regular(path, RECIPE_BYTES).decode(), _Loader)
     except OSError as error:
         raise RewriteError(f"recipe {path} cannot be read ({error.strerror}); give the path of a YAML file") from None
-    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        mark = getattr(error, "problem_mark", None)
+    # A value that is not what its explicit tag says makes the loader fail in any of the later ways.
+    except (yaml.YAMLError, ValueError, RecursionError, MemoryError, LookupError, AttributeError, TypeError) as error:
+        mark, problem = getattr(error, "problem_mark", None), getattr(error, "problem", None)
         line = f" at line {mark.line + 1}" if mark else ""
-        raise RewriteError(f"{path} is not valid YAML{line}; a recipe is YAML or JSON") from None
+        reason = f" ({problem})" if problem else ""
+        raise RewriteError(f"{path} is not valid YAML{line}{reason}; a recipe is plain YAML or JSON") from None

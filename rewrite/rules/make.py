@@ -89,7 +89,7 @@ def _solved(
 def _for_model(recipe: Recipe, generator: Generator) -> Recipe:
     """The recipe, naming its model; RewriteError where it names another one."""
     if recipe.model is None:
-        return recipe.model_copy(update={"model": generator.name})
+        return recipe.model_copy(update={"model": generator.name or None})
     if generator.name and recipe.model != generator.name:
         raise RewriteError(
             f"the recipe is for model {recipe.model!r} and this is {generator.name!r}; "

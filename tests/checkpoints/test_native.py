@@ -178,3 +178,43 @@ def test_fill_says_which_tensor_is_wrong() -> None:
             native.fill(module, tensors, "x")
     native.fill(module, {"weight": weight, "bias": bias}, "x")
     assert torch.equal(module(torch.ones(1, 2)), torch.full((1, 3), 3.0))
+
+
+def test_a_flipped_bit_of_the_weights_is_found() -> None:
+    for place in range(1, len(taken_apart()[1]) + 1, 4):
+        content = bytearray(packed())
+        content[-place] ^= 1
+        with pytest.raises(RewriteError, match=r"a bit was flipped|NaN"):
+            native.decode(bytes(content))
+
+
+def test_a_checkpoint_without_a_digest_is_refused() -> None:
+    header, body = taken_apart()
+    facts = json.loads(header["__metadata__"][native.KEY])
+    del facts["data"]
+    with pytest.raises(RewriteError, match="does not hold the SHA-256 of its weights"):
+        native.decode(put_together(header | {"__metadata__": {native.KEY: json.dumps(facts)}}, body))
+
+
+def test_a_file_much_larger_than_its_header_says_is_not_read(tmp_path: Path) -> None:
+    path = tmp_path / "sparse"
+    path.write_bytes(packed())
+    os.truncate(path, 40 * 2**30)
+    with pytest.raises(RewriteError, match="cut short or padded"):
+        native.read(path)
+
+
+def test_only_regular_files_are_read(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, Path("/dev/zero")):
+        with pytest.raises(RewriteError, match="no regular file"):
+            native.read(path)
+
+
+@pytest.mark.parametrize(
+    "entry", [{}, {"content": 3, "strength": 1}, {"content": "a"}, {"content": "a", "strength": "x"}, "a",
+              {"content": "a", "strength": True}, {"content": "a", "strength": float("inf")}],
+)  # fmt: skip
+def test_what_was_baked_in_has_a_name_and_a_strength(entry: object) -> None:
+    with pytest.raises(RewriteError, match="what was baked into it"):
+        native.encode(native.Checkpoint("dcgan", {}, {}, {}, [entry]))  # type: ignore[list-item]

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import errno
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -78,7 +80,11 @@ def test_a_recipe_at_fault(rewrite, tiny: Path, made: Path, out: Path, tmp_path:
         (["--noise", "loud"], "'loud'"),
         (["--size", "0"], "--size"),
         (["--device", "abacus"], "'abacus'"),
+        (["--device", "meta"], "no device 'meta'"),
         (["--truncation", "0.5"], "mean style"),
+        (["--truncation", "nan"], "'nan' is no finite number"),
+        (["--truncation", "-inf"], "finite"),
+        (["--seeds", "0-9999", "--size", "4096"], "ask for 23 seeds at most, or for a size of 200"),
         (["--label", "1"], "label"),
         (["--nonsense"], "--nonsense"),
     ],
@@ -97,6 +103,10 @@ def test_an_option_at_fault(rewrite, tiny: Path, out: Path, options: list[str], 
         (["rule", "ffhq", "r.yaml", "--out", "e", "--rank", "0"], "--rank"),
         (["rule", "ffhq", "r.yaml", "--out", "e", "--mu", "nan"], "--mu"),
         (["rule", "ffhq", "missing.yaml", "--out", "e"], "missing.yaml"),
+        (["rule", "ffhq", "r.yaml", "--out", "e", "--truncation", "nan"], "finite"),
+        (["rule", "ffhq", "r.yaml", "--out", "e", "--preview", "./e"], "--out and --preview are one file"),
+        (["rule", "ffhq", "r.yaml", "--out", "r.yaml"], "RECIPE and --out are one file"),
+        (["rule", "m.safetensors", "r.yaml", "--out", "m.safetensors"], "MODEL and --out are one file"),
     ],
 )
 def test_usage(rewrite, arguments: list[str], word: str) -> None:
@@ -190,3 +200,81 @@ def test_a_reader_that_leaves_early_is_no_error(made: Path) -> None:
     line = f"set -o pipefail; {command} inspect '{made}/tiny.safetensors' --json | true"
     done = subprocess.run(["bash", "-c", line], capture_output=True, text=True, check=False)
     assert done.stderr == ""
+
+
+def test_only_a_regular_file_is_an_output(rewrite, tiny: Path, tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    for name in ("pipe", "link", "loop"):
+        rewrite("sample", tiny, "--out", tmp_path / name).failed_with("no regular file")
+        assert (tmp_path / name).is_symlink() == (name != "pipe")
+
+
+def test_what_a_file_says_does_not_steer_the_terminal(rewrite, tiny: Path, out: Path, tmp_path: Path) -> None:
+    (tmp_path / "recipe.yaml").write_text('"\\e[31mred\\a": 1\n"\\e[31mred\\a": 1')
+    for arguments, word in (
+        (["rule", tiny, tmp_path / "recipe.yaml", "--out", out], "red"),
+        (["rule", tiny, tmp_path / "\x1b[31mmissing", "--out", out], "missing"),
+        (["show", tmp_path / "\x1b]0;owned\x07"], "owned"),
+        (["sample", "\x1b[31mmodel", "--out", out], "model"),
+    ):
+        said = rewrite(*arguments)
+        said.failed_with(word)
+        assert said.err.rstrip("\n").isprintable()
+
+
+def command(*arguments: object) -> str:
+    start = f"'{sys.executable}' -m rewrite"
+    return " ".join([start, *(f"'{argument}'" for argument in arguments)])
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="needs a device that is always full")
+@pytest.mark.parametrize("turned", ["2>/dev/full", "2>&-", ">/dev/full", ">/dev/full 2>/dev/full", ">&- 2>&-"])
+def test_an_error_that_cannot_be_told_still_has_its_exit_code(turned: str) -> None:
+    arguments = ("models",) if turned.startswith(">/dev") else ("smaple",)
+    done = subprocess.run(["bash", "-c", f"{command(*arguments)} {turned}"], capture_output=True, check=False)
+    assert done.returncode == failure.ERROR, done
+
+
+SLOW_TORCH = "import time\nprint('importing', flush=True)\ntime.sleep(30)"
+SLOW_VERB = """
+import sys, tempfile, time
+import edits
+def slow(path):
+    with tempfile.TemporaryDirectory(dir=sys.argv[-1]):
+        print("working", flush=True)
+        time.sleep(30)
+edits.load = slow
+from rewrite.cli import main
+raise SystemExit(main(["show", "e"]))
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize("moment", ["importing", "working"])
+def test_a_signal_at_any_time(tmp_path: Path, moment: str, number: int, code: int) -> None:
+    (tmp_path / "slow").mkdir()
+    (tmp_path / "slow" / "torch.py").write_text(SLOW_TORCH)
+    if moment == "importing":
+        started = [sys.executable, "-m", "rewrite", "show", "e"]
+        path = os.pathsep.join([str(tmp_path / "slow"), str(Path.cwd())])
+    else:
+        (tmp_path / "work").mkdir()
+        started, path = [sys.executable, "-c", SLOW_VERB, str(tmp_path / "work")], str(Path.cwd())
+    with subprocess.Popen(
+        started, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == f"{moment}\n"
+        process.send_signal(number)
+        _, err = process.communicate(timeout=20)
+    assert process.returncode == code
+    assert err == ("rewrite: interrupted; nothing was left half-written\n" if number == signal.SIGINT else "")
+    assert moment == "importing" or list((tmp_path / "work").iterdir()) == []
+
+
+def test_what_signals_did_before_they_do_again(rewrite) -> None:
+    before = signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)
+    rewrite("show", "missing").failed_with("missing")
+    assert (signal.getsignal(signal.SIGINT), signal.getsignal(signal.SIGTERM)) == before

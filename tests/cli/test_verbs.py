@@ -41,7 +41,7 @@ def test_pull_fetches_by_name(rewrite, tmp_path: Path, monkeypatch: pytest.Monke
 
 def test_inspect_shows_card_and_layers(rewrite, tiny: Path) -> None:
     facts = rewrite("inspect", tiny, "--json").facts
-    assert (facts["name"], facts["architecture"], facts["resolution"]) == ("tiny", "dcgan", 16)
+    assert (facts["name"], facts["architecture"], facts["resolution"]) == (str(tiny), "dcgan", 16)
     assert [layer["name"] for layer in facts["layers"]] == ["main.0", "main.3", "main.6"]
     shown = rewrite("inspect", tiny).out
     assert "MIT" in shown
@@ -162,3 +162,17 @@ def test_demo_calls_the_demo(rewrite, tmp_path: Path, monkeypatch: pytest.Monkey
     said = rewrite("demo", "--out", tmp_path / "demo", "--json")
     assert called == [(tmp_path / "demo", "cpu")]
     assert said.facts["page"].endswith("index.html")
+
+
+def test_strength_zero_is_absence(rewrite, tiny: Path, edit: Path, second: Path, tmp_path: Path) -> None:
+    out = tmp_path / "edited.safetensors"
+    said = rewrite("apply", tiny, f"{edit}:0", second, "--out", out, "--json")
+    assert [entry["content"] for entry in said.facts["history"]] == [edits.load(second).content]
+    assert len(load(out).card["history"]) == 1
+
+
+def test_a_file_is_called_by_its_path(rewrite, tiny: Path, edit: Path, tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    for arguments in (["apply", tiny, edit, "--out", out], ["sample", tiny, "--seeds", 1, "--out", out]):
+        assert rewrite(*arguments, "--json").facts["model"] == str(tiny)
+    assert load(tiny).name == ""

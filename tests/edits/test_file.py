@@ -14,7 +14,7 @@ from safetensors import safe_open
 
 import edits
 from edits import EditError, compose, load
-from edits.file import pack, write_atomically
+from edits.file import pack, read_regular, write_atomically
 
 FACTS = {
     "strength": 0.0,
@@ -254,3 +254,44 @@ def test_overwriting_a_file_while_its_edit_is_in_use(make, net, tmp_path):
     make.edit(net, 2).save(path)
     edit.save(path)
     assert load(path).content == content
+
+
+def test_a_link_stays_and_its_target_is_written(tmp_path):
+    (tmp_path / "there").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "there" / "file")
+    for data in (b"new", b"newer"):
+        write_atomically(tmp_path / "link", data)
+        assert (tmp_path / "link").is_symlink()
+        assert (tmp_path / "there" / "file").read_bytes() == data
+
+
+def test_what_is_no_regular_file_is_never_replaced(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "to pipe").symlink_to(tmp_path / "pipe")
+    (tmp_path / "loop").symlink_to(tmp_path / "loop")
+    before = sorted((path.name, path.lstat().st_ino) for path in tmp_path.iterdir())
+    for name in ("pipe", "to pipe", "loop", "..", "a\0b"):
+        with pytest.raises(EditError, match="is not the name of a file"):
+            write_atomically(tmp_path / name, b"new")
+    assert sorted((path.name, path.lstat().st_ino) for path in tmp_path.iterdir()) == before
+
+
+def test_only_regular_files_are_read_and_only_so_much(tmp_path):
+    (tmp_path / "file").write_bytes(b"12345")
+    assert read_regular(tmp_path / "file", 5) == b"12345"
+    os.mkfifo(tmp_path / "pipe")
+    for path, reason in (
+        (tmp_path / "file", "more than 4 bytes"),
+        (tmp_path / "pipe", "no regular file"),
+        (tmp_path, "no regular file"),
+        ("/dev/zero", "no regular file"),
+        ("a\0b", "no file can have this name"),
+    ):
+        with pytest.raises(OSError, match=reason):
+            read_regular(path, 4)
+
+
+def test_a_pipe_that_nobody_writes_to_is_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    with pytest.raises(EditError, match="no regular file"):
+        load(tmp_path / "pipe")

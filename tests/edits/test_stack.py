@@ -21,8 +21,10 @@ from edits import (
     Slices,
     Stack,
     applied,
+    clash,
     compose,
 )
+from edits.materialise import Change
 
 NAMES = ("linear", "conv", "modulated", "bias", "gain")
 
@@ -526,3 +528,19 @@ def test_edits_work_on_parameters_made_in_inference_mode(make):
     with applied(net, (edit, 1.0)):
         assert make.bits(net) != before
     assert make.bits(net) == before
+
+
+def test_projective_adds_are_each_decomposed_once(monkeypatch):
+    def change(content, vector):
+        form = LowRank(torch.ones(512, 1), vector[None], (0,), (1,))
+        return Change(f"{content:064d}", "weight", 0, 1.0, Add((512, 512), form, "right"))
+
+    basis = torch.eye(512)
+    many = [change(i, basis[i]) for i in range(400)]
+    decomposed = []
+    monkeypatch.setattr("edits.clash._orthonormal", lambda factor: decomposed.append(1) or factor / factor.norm())
+    clash.check({"weight": many})
+    assert len(decomposed) == len(many)
+    monkeypatch.undo()
+    with pytest.raises(EditError, match=r"both project weight and on the right side they meet at a cosine of 0\.71"):
+        clash.check({"weight": [*many, change(400, basis[7] + basis[450])]})

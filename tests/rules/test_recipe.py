@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 
 import pytest
 import yaml
@@ -149,3 +150,36 @@ def test_what_a_mask_file_does_not_say_is_asked_for(tmp_path):
 def test_a_broken_mask_file(tmp_path, broken):
     with pytest.raises(RewriteError, match="mask"):
         read(mask_file(tmp_path, **broken), layer="layer8", rank=1, truncation=0.5)
+
+
+BOMB = "\n".join(["a0: &a0 [1]", *(f"a{i + 1}: &a{i + 1} [{', '.join([f'*a{i}'] * 9)}]" for i in range(9))])
+
+
+@pytest.mark.parametrize(
+    ("content", "words"),
+    [
+        (BOMB, "at line 1 .*anchors"),
+        ("layer: a\npaste: &self [*self]", "at line 2 .*anchors"),
+        ("layer: *none", "anchors"),
+        ("mu: 1\nlayer: a\nmu: 2", "at line 3 .*'mu' stands twice"),
+        ('{"copy": {"seed": 1, "seed": 2}}', "'seed' stands twice"),
+        ("mu: 2001-99-99", "not valid YAML"),
+        ("mu: " + "9" * 5000, "not valid YAML"),
+        ("mu: !!bool maybe", "not valid YAML"),
+        ("mu: !!timestamp never", "not valid YAML"),
+        ('mu: !!int ""', "not valid YAML"),
+        ("!!map [1]", "not valid YAML"),
+    ],
+)
+def test_yaml_that_says_more_than_a_recipe(tmp_path, content, words):
+    (tmp_path / "recipe.yaml").write_text(content)
+    with pytest.raises(RewriteError, match=words) as error:
+        read(tmp_path / "recipe.yaml")
+    assert "\n" not in str(error.value)
+
+
+def test_what_is_no_regular_file_is_refused_at_once(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    for path in (tmp_path / "pipe", tmp_path, "/dev/zero"):
+        with pytest.raises(RewriteError, match=r"cannot be read \(it is no regular file"):
+            read(path)
