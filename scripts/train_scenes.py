@@ -1,0 +1,179 @@
+"""Train the built-in generator on painted scenes.
+
+python scripts/train_scenes.py sheet --out scenes.png               what the scenes look like, and their labels
+python scripts/train_scenes.py train --out RUN --minutes 150        resumes after any stop, with the same command
+python scripts/train_scenes.py export --out RUN --to scenes.safetensors
+
+RUN is a folder outside the work tree. It receives scenes.npy (100,000 scenes, 1.2 GB, rendered at the first start),
+state.pt (everything needed to go on), log.jsonl and sample sheets.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+import torch
+import typer
+from scenes import archive, render
+from scenes.classes import coloured
+from scenes.contest import Contest
+from scenes.settings import Settings, Shape
+from torch import Tensor
+
+from rewrite import latents, models
+from rewrite.errors import RewriteError
+from rewrite.models import stylegan2
+from rewrite.report import sheets
+
+app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
+SHOWN = range(60)
+"""Seeds of the sample sheets: always the same."""
+MEAN_OF = 100_000
+DEFAULT, FORM = Settings(), Shape()
+
+Out = Annotated[Path, typer.Option(help="Folder of the run.")]
+Device = Annotated[str, typer.Option(help="cpu, cuda, ...")]
+
+
+@app.command()
+def sheet(out: Annotated[Path, typer.Option(help="A PNG.")], first: int = 0) -> None:
+    """64 scenes that were not picked, then the label maps of the first 16."""
+    images, labels = render(range(first, first + 64))
+    out.parent.mkdir(parents=True, exist_ok=True)
+    sheets.save(sheets.grid(_floats(np.concatenate([images, coloured(labels[:16])])), size=128, across=16), out)
+
+
+@app.command()
+def train(
+    out: Out,
+    scenes: Annotated[int, typer.Option(help="How many to render, at the first start.")] = 100_000,
+    minutes: Annotated[float | None, typer.Option(help="The plan: minutes, over all stretches.")] = None,
+    images: Annotated[int | None, typer.Option(help="Or images, over all stretches.")] = None,
+    channels: Annotated[str, typer.Option(help="Of the generator at 4 to 64 px.")] = ",".join(map(str, FORM.channels)),
+    critic: Annotated[str, typer.Option(help="Of the discriminator at 32 to 4 px.")] = ",".join(map(str, FORM.critic)),
+    batch: int = DEFAULT.batch,
+    rate: float = DEFAULT.rate,
+    gamma: float = DEFAULT.gamma,
+    decay: float = DEFAULT.decay,
+    save_every: Annotated[float, typer.Option(help="Minutes between checkpoints, each with a sheet.")] = 4.0,
+    log_every: Annotated[int, typer.Option(help="Steps between lines of the log.")] = 50,
+    device: Device = "cpu",
+    threads: int = 2,
+    half: Annotated[bool | None, typer.Option(help="bfloat16; if left out, where a CPU has it in hardware.")] = None,
+) -> None:
+    """Train until the plan is done, or until stopped: Ctrl-C saves first."""
+    torch.set_num_threads(threads)
+    torch.set_float32_matmul_precision("high")
+    torch.backends.cudnn.benchmark = True
+    shape = Shape(channels=_widths(channels), critic=_widths(critic))
+    settings = Settings(batch=batch, rate=rate, gamma=gamma, decay=decay, images=images, minutes=minutes)
+    state = out / "state.pt"
+    if state.exists():
+        contest = Contest.resume(state, settings, device, shape)
+    else:
+        contest = Contest.begin(shape, settings, device)
+    if not (stored := out / "scenes.npy").exists():
+        print(f"rendering {scenes} scenes to {stored}", flush=True)
+        archive.prerender(stored, scenes, processes=threads)
+    data = np.load(stored, mmap_mode="r")
+    half = _has_bfloat16(device) if half is None else half
+    print(json.dumps({"from": contest.images, "half": half, "parameters": _count(contest), **asdict(settings)}))
+    began, before, saved = time.monotonic(), contest.minutes, time.monotonic()
+    marked, marked_at = contest.images, began
+    with _asked_to_stop() as stop:
+        while not stop and settings.progress(contest.images, contest.minutes) < 1:
+            real = _floats(archive.batch(data, contest.images, batch), device)
+            figures = contest.step(real, settings, half=half)
+            now = time.monotonic()
+            contest.minutes = before + (now - began) / 60
+            if contest.steps % log_every == 0:
+                line = {name: round(float(figure), 4) for name, figure in figures.items()}
+                if not all(map(math.isfinite, line.values())):
+                    raise RewriteError(f"the training diverged at {contest.images} images; {state} is as last saved")
+                speed = (contest.images - marked) / (time.monotonic() - marked_at)
+                marked, marked_at = contest.images, time.monotonic()
+                _log(out, contest, line | {"images_per_s": round(speed, 1)})
+            if now - saved > 60 * save_every:
+                contest.save(state)
+                _show(out, contest, device)
+                saved = time.monotonic()
+    contest.save(state)
+    _show(out, contest, device)
+
+
+@app.command()
+def export(out: Out, to: Annotated[Path, typer.Option(help="The checkpoint file.")]) -> None:
+    """Write the averaged generator as a checkpoint of ours, with its mean style and a card."""
+    contest = Contest.resume(out / "state.pt", DEFAULT, "cpu")
+    module = contest.average
+    z = torch.from_numpy(np.random.RandomState(0).standard_normal((MEAN_OF, contest.shape.z)).astype(np.float32))
+    with torch.no_grad():
+        module.mapping.w_avg.copy_(sum(module.map(part)[:, 0].sum(0) for part in z.split(10_000)) / MEAN_OF)
+    card = {
+        "origin": "trained by scripts/train_scenes.py on painted scenes",
+        "licence": "MIT",
+        "images": contest.images,
+        "minutes": round(contest.minutes),
+        "noise": "none: trained without, all strengths are 0",
+        "mean style": f"over {MEAN_OF} draws",
+    }
+    plain = module.to(memory_format=torch.contiguous_format)
+    models.save(stylegan2.generator(plain, name="scenes", card=card), to)
+
+
+def _widths(text: str) -> tuple[int, ...]:
+    return tuple(map(int, text.split(",")))
+
+
+def _count(contest: Contest) -> dict[str, int]:
+    return {name: sum(p.numel() for p in getattr(contest, name).parameters()) for name in ("G", "D")}
+
+
+def _has_bfloat16(device: str) -> bool:
+    """Emulated, it is several times slower than float32; on a GPU a network this small waits for launches anyway."""
+    return device == "cpu" and (torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported())
+
+
+def _floats(images: np.ndarray, device: str = "cpu") -> Tensor:
+    """uint8 to [-1, 1], channels last."""
+    moved = torch.from_numpy(images).to(device, memory_format=torch.channels_last)
+    return moved.float() / 127.5 - 1
+
+
+@contextmanager
+def _asked_to_stop() -> Iterator[list[int]]:
+    """A list that fills when the process is asked to end: a step is always finished first."""
+    asked: list[int] = []
+    handlers = {s: signal.signal(s, lambda number, _: asked.append(number)) for s in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield asked
+    finally:
+        for number, handler in handlers.items():
+            signal.signal(number, handler)
+
+
+def _log(out: Path, contest: Contest, figures: dict[str, float]) -> None:
+    line = {"minutes": round(contest.minutes, 2), "images": contest.images, **figures}
+    with open(out / "log.jsonl", "a") as stream:
+        stream.write(json.dumps(line) + "\n")
+    print(json.dumps(line), flush=True)
+
+
+@torch.no_grad()
+def _show(out: Path, contest: Contest, device: str) -> None:
+    z = latents.draw(SHOWN, contest.shape.z).to(device)
+    images = contest.average(z, noise="none").clamp(-1, 1)
+    sheets.save(sheets.grid(images, size=96, across=12), out / f"samples-{contest.images // 1000:05d}k.png")
+
+
+if __name__ == "__main__":
+    app()
