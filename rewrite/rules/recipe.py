@@ -62,6 +62,12 @@ class Region(_Strict):
             return Vector(self.vector)
         return Row(self.stream, self.row or 0) if self.stream is not None else self.seed or 0
 
+    @property
+    def latent_name(self) -> str:
+        if self.vector is not None:
+            return "a stored latent"
+        return f"row {self.row} of stream {self.stream}" if self.stream is not None else f"seed {self.seed}"
+
     def coverage(self, resolution: tuple[int, int]) -> Tensor:
         """Share of each cell (H, W) that the shape covers, float64 in [0, 1]; RewriteError if it covers nothing."""
         if self.box is not None:
@@ -70,7 +76,11 @@ class Region(_Strict):
             covered = regions.polygon_coverage(self.polygon, resolution)
         else:
             covered = regions.mask_coverage(self.mask or "", resolution)
-        regions.bounds(covered)
+        if not covered.any():
+            shape = next(name for name in ("box", "polygon", "mask") if getattr(self, name) is not None)
+            raise RewriteError(
+                f"the {shape} on {self.latent_name} covers nothing; draw it inside the image, larger than a point"
+            )
         return covered
 
 
@@ -162,6 +172,8 @@ def _first(error: ValidationError) -> str:
         return f"unknown field {detail['loc'][-1]!r}{f' in {where}' if where else ''}; fields are {_fields(where)}"
     if detail["type"] == "missing":
         return f"{where or detail['loc'][-1]} is missing"
+    if detail["type"] == "int_type":
+        return f"{where} is {str(detail['input'])[:60]!r}; expected a whole number"
     message = detail["msg"].removeprefix("Value error, ")
     if detail["type"] == "value_error":
         return f"{where}: {message}" if where else message

@@ -50,7 +50,10 @@ def test_the_context_is_the_paste_regions_unless_given():
     [
         ({"colour": "red"}, "unknown field 'colour'; fields are model, layer, copy"),
         ({"copy__seeds": 3}, "unknown field 'seeds' in copy"),
-        ({"copy__seed": "three"}, "copy.seed is 'three'"),
+        ({"copy__seed": "three"}, "copy.seed is 'three'; expected a whole number"),
+        ({"strength": 0}, "strength 0 is no rule"),
+        ({"strength": 1e300}, "strength"),
+        ({"paste__1__polygon": [[0, 0], [0.5, 0.5], [1, 1]]}, "paste.1: the polygon covers nothing"),
         ({"copy__seed": "3"}, "copy.seed is '3'"),
         ({"copy__seed": 2**32}, "copy.seed is '4294967296'"),
         ({"copy__seed": 1.5}, "copy.seed is '1.5'"),

@@ -125,7 +125,7 @@ def test_a_layer_that_does_not_exist(case, recipe_for):
 
 def test_a_region_that_covers_nothing(case, recipe_for):
     generator, name = case
-    with pytest.raises(RewriteError, match="covers nothing"):
+    with pytest.raises(RewriteError, match="the box on seed 1 covers nothing"):
         rule(generator, recipe_for(name, copy={"seed": 1, "box": [1.2, 1.2, 1.5, 1.5]}))
 
 
