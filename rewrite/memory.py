@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
@@ -84,12 +84,6 @@ def respond(layer: Layer, key: Tensor, weight: Tensor) -> Tensor:
     if layer.transposed:
         return F.conv_transpose2d(key, weight.transpose(0, 1), None, layer.stride, layer.padding, layer.output_padding)
     return F.conv2d(key, weight, None, layer.stride, layer.padding)
-
-
-def narrowed(layer: Layer, rank: int) -> Layer:
-    """The layer as a change of that rank sees it: the same convolution over `rank` channels of D k."""
-    shape = tuple(rank if axis == layer.in_axis else size for axis, size in enumerate(layer.shape))
-    return replace(layer, shape=shape)
 
 
 def gain(layer: Layer, weight: Tensor, style: Tensor | None) -> Tensor | None:

@@ -12,7 +12,7 @@ from torch import Tensor
 from rewrite.background import HELD_OUT, natural
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator, Layer, State
-from rewrite.memory import Change, gain, maps, narrowed, respond, style_of
+from rewrite.memory import Change, gain, maps, respond, style_of
 from rewrite.rules.evidence import Evidence
 
 PROBE_IMAGES = 16
@@ -90,12 +90,11 @@ class Judge:
 
     def _elsewhere(self, change: Change) -> tuple[float, float]:
         """E||dv||^2 over the probe, per output cell, and the drift of gains."""
-        narrow = narrowed(self.layer, change.rank)
         read, moved = change.context.float(), change.response.float()
 
         def shift(state: State) -> Tensor:
             key = maps(state.key).cpu()
-            return respond(narrow, torch.einsum("ri,nihw->nrhw", read, key), moved)
+            return respond(self.layer, torch.einsum("ri,nihw->nrhw", read, key), moved)
 
         if self.layer.gain is None:
             return _mean_square(map(shift, self.probe)), 0.0

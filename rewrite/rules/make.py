@@ -12,7 +12,7 @@ import edits
 from rewrite.background import Background, background
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator, Layer
-from rewrite.memory import Change, as_operation, canonical, check_editable
+from rewrite.memory import Change, as_operation, canonical
 from rewrite.progress import Progress, quiet
 from rewrite.rules.auto import Setting, choose
 from rewrite.rules.context import context, directions
@@ -35,7 +35,6 @@ def rule(
     asked = _for_model(read(recipe) if isinstance(recipe, str | Path) else parse(recipe), generator)
     setting, why = choose(generator, asked, progress)
     layer = generator.layer(setting.layer)
-    check_editable(layer)
     world = background(generator, layer, samples=asked.samples, truncation=asked.truncation, progress=progress)
     evidence = gather(generator, layer, asked, world, progress)
     change, notes = _solved(generator, layer, asked, setting, evidence, world, progress)

@@ -60,6 +60,10 @@ def placements(
     layer: Layer, weight: Tensor, passes: Passes, recipe: Recipe, silenced: Tensor | None
 ) -> Iterator[Placed]:
     """Each paste example of a recipe in turn; `silenced` are the units that an erase takes away."""
+    if recipe.source is not None:
+        source, object_covers = passes.of(recipe.source), recipe.source.coverage(layer.out_resolution)
+        object_made = respond(layer, maps(source.key).detach().cpu().double(), weight)[0]
+        object_gain = gain(layer, weight, style_of(source))
     for region in recipe.paste:
         state = passes.of(region)
         key, style = maps(state.key).detach().cpu().double(), style_of(state)
@@ -70,12 +74,10 @@ def placements(
             key_without[:, silenced] = 0
             yield Placed(key, value, respond(layer, key_without, weight)[0], covered, style, own)
             continue
-        source = passes.of(recipe.source)
-        made = respond(layer, maps(source.key).detach().cpu().double(), weight)[0]
-        other = gain(layer, weight, style_of(source))
-        if own is not None and other is not None:
-            made = made * (other / own)[0, :, None, None]
-        where, wanted = move(recipe.source.coverage(layer.out_resolution), made, covered, recipe.fit)
+        made = object_made
+        if own is not None and object_gain is not None:
+            made = made * (object_gain / own)[0, :, None, None]
+        where, wanted = move(object_covers, made, covered, recipe.fit)
         yield Placed(key, value, wanted, where, style, own)
 
 
