@@ -17,8 +17,10 @@ from torch.nn import functional as F
 
 from edits.file import write_atomically
 from rewrite.errors import RewriteError
-from rewrite.models.stylegan2 import StyleGAN2
-from scenes.discriminator import GROUP, Discriminator
+from rewrite.generator import Flow
+from rewrite.models.stylegan2 import StyleGAN2, double
+from scenes import peers
+from scenes.discriminator import Discriminator, hinge
 from scenes.settings import Settings, Shape
 
 BETA = 0.99
@@ -52,12 +54,10 @@ class Contest:
         # Features lie channels last: on a CPU the convolutions are about 1.4 times as fast.
         G, D = (network.to(device, memory_format=torch.channels_last) for network in (G, D))
         average = copy.deepcopy(G).eval().requires_grad_(False)
-        # A step in `lazy` also serves R1: the optimiser's memory and rate are those of `lazy` + 1 steps (Karras et al.)
-        share = settings.lazy / (settings.lazy + 1)
         return cls(
             shape, G, D, average,
             torch.optim.Adam(G.parameters(), settings.rate, (0.0, BETA)),
-            torch.optim.Adam(D.parameters(), settings.rate * share, (0.0, BETA**share)),
+            torch.optim.Adam(D.heads.parameters(), settings.rate, (0.0, BETA)),
         )  # fmt: skip
 
     def save(self, path: Path) -> None:
@@ -88,57 +88,73 @@ class Contest:
         return torch.randn(count, self.shape.z, generator=source)
 
     def step(self, real: Tensor, settings: Settings, *, half: bool = False) -> dict[str, Tensor]:
-        """Train on images (N, 3, 64, 64) in [-1, 1] and as many samples; `half` is bfloat16 where it is safe.
+        """Train on this process's share of a batch, (n, 3, 64, 64) in [-1, 1]; `half` is bfloat16 where it is safe.
 
         One pass of the generator serves both updates: the discriminator learns from its samples, then judges them
-        anew. Returns losses and mean logits, on the device.
+        anew. Returns losses and mean verdicts, on the device.
         """
         factor = settings.rate_at(self.images, settings.progress(self.images, self.minutes))
-        share = settings.lazy / (settings.lazy + 1)
-        self.G_adam.param_groups[0]["lr"] = settings.rate * factor
-        self.D_adam.param_groups[0]["lr"] = settings.rate * factor * share
-        device = real.device
-        cast = torch.autocast(device.type, torch.bfloat16, enabled=half)
+        for adam in (self.G_adam, self.D_adam):
+            adam.param_groups[0]["lr"] = settings.rate * factor
+        resolution, share = settings.band(self.images)
+        cast = torch.autocast(real.device.type, torch.bfloat16, enabled=half)
+        with cast, torch.no_grad():
+            seen = self.D.project(blurred(real, resolution, share))
         with cast:
-            fake = self.G(self.latents(len(real)).to(device), noise="none").float()
-            on_real, on_fake = self.D(real), self.D(fake.detach())
-            D_loss = _softplus(on_real, -1, settings) + _softplus(on_fake, 1, settings)
+            z = peers.part(self.latents(settings.batch)).to(real.device)
+            drawn = self.D.project(sampled(self.G, z, resolution, share))
+            on_real, on_fake = self.D.judge(seen), self.D.judge([x.detach() for x in drawn])
+            D_loss = hinge(on_real, on_fake)
         self.D_adam.zero_grad(set_to_none=True)
         D_loss.backward()
-        if self.steps % settings.lazy == 0:
-            _slope(self.D, real[: max(len(real) // 2 // GROUP, 1) * GROUP], settings).backward()
+        peers.average(self.D.heads.parameters())
         self.D_adam.step()
-        self.D.requires_grad_(False)
+        self.D.heads.requires_grad_(False)
         with cast:
-            G_loss = _softplus(self.D(fake), -1, settings)
+            G_loss = -torch.stack([verdict.mean() for verdict in self.D.judge(drawn)]).sum()
         self.G_adam.zero_grad(set_to_none=True)
         G_loss.backward()
+        self.D.heads.requires_grad_(True)
+        peers.average(self.G.parameters())
         self.G_adam.step()
-        self.D.requires_grad_(True)
-        self.images += len(real)
+        self.images += settings.batch
         self.steps += 1
-        self._follow(len(real), settings)
+        self._follow(settings)
         return {
             "D_loss": D_loss.detach(), "G_loss": G_loss.detach(),
-            "real_logit": on_real[0].detach().mean(), "fake_logit": on_fake[0].detach().mean(),
+            "real": torch.stack([verdict.detach().mean() for verdict in on_real]).mean(),
+            "fake": torch.stack([verdict.detach().mean() for verdict in on_fake]).mean(),
         }  # fmt: skip
 
     @torch.no_grad()
-    def _follow(self, count: int, settings: Settings) -> None:
+    def _follow(self, settings: Settings) -> None:
         half_life = min(settings.half_life, settings.ramp * self.images)
-        share = 1 - 0.5 ** (count / half_life)
+        share = 1 - 0.5 ** (settings.batch / half_life)
         torch._foreach_lerp_(list(self.average.parameters()), list(self.G.parameters()), share)
 
 
-def _softplus(logits: tuple[Tensor, Tensor], sign: int, settings: Settings) -> Tensor:
-    """The logistic loss; a sign of -1 asks for high logits."""
-    image, patches = (F.softplus(sign * verdict).mean() for verdict in logits)
-    return image + settings.patches * patches
+def sampled(G: StyleGAN2, z: Tensor, resolution: int, share: float = 1.0) -> Tensor:
+    """Samples with nothing finer than `resolution`, of whose own scale there is a `share`, shown at 64 px."""
+    flow = Flow(None, None, G.map(z), "none")
+    blocks = resolution.bit_length() - 2
+    for stage in G.stages[: 3 * blocks - 1]:
+        before, flow = flow, stage(flow)
+    assert flow.image is not None
+    image = flow.image
+    if share < 1 and before.image is not None:
+        image = torch.lerp(double(before.image), image, share)
+    return _doubled(image)
 
 
-def _slope(D: Discriminator, real: Tensor, settings: Settings) -> Tensor:
-    real = real.detach().requires_grad_(True)
-    image, patches = D(real)
-    verdict = image.sum() + settings.patches * patches.mean((1, 2, 3)).sum()
-    (gradient,) = torch.autograd.grad(verdict, real, create_graph=True)
-    return gradient.square().sum((1, 2, 3)).mean() * (settings.gamma / 2 * settings.lazy)
+def blurred(images: Tensor, resolution: int, share: float = 1.0) -> Tensor:
+    """Images (N, 3, 64, 64) with as much detail as samples of that resolution and share have."""
+    if resolution == 64 and share == 1:
+        return images
+    fine, coarse = (_doubled(F.avg_pool2d(images, 64 // size)) for size in (resolution, resolution // 2))
+    return torch.lerp(coarse, fine, share)
+
+
+def _doubled(image: Tensor) -> Tensor:
+    while image.shape[-1] < 64:
+        image = double(image)
+    return image

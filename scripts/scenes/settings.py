@@ -15,13 +15,13 @@ class Shape:
     w: int = 128
     depth: int = 4
     """Layers of the mapping."""
-    critic: tuple[int, ...] = (64, 96, 128, 128)
-    """Widths of the discriminator at 32, 16, 8, 4 px."""
+    critic: tuple[int, ...] = (32, 48, 64, 128, 128)
+    """Widths of the mixed features that the discriminator judges, at 32, 16, 8, 4, 2 px."""
 
 
 @dataclass(frozen=True)
 class Settings:
-    """Of the training; a later stretch may have others. The defaults are those of the trial, not shown to be best."""
+    """Of the training; a later stretch may have others."""
 
     batch: int = 32
     rate: float = 0.002
@@ -31,12 +31,10 @@ class Settings:
     decay: float = 0.3
     """Share of the plan, at its end, over which the rate falls linearly to `least` of itself."""
     least: float = 0.05
-    gamma: float = 0.3
-    """Weight of R1, the squared gradient of the verdict on real images (Mescheder et al. 2018)."""
-    lazy: int = 16
-    """R1 every so many steps, on half a batch, that much stronger."""
-    patches: float = 0.5
-    """Weight of the patches' verdict beside the image's."""
+    growth: tuple[tuple[int, int], ...] = ((16, 10_000), (32, 90_000))
+    """Until so many images, only so many pixels of width: what is large is learnt first, and cheaply."""
+    fade: int = 5_000
+    """Images over which a new resolution comes in."""
     half_life: float = 10_000
     """Of the averaged weights, in images; shorter at the start."""
     ramp: float = 0.05
@@ -45,6 +43,13 @@ class Settings:
     """The plan: images from the start of the run, over all its stretches."""
     minutes: float | None = None
     """Or minutes of training, likewise."""
+
+    def band(self, images: int) -> tuple[int, float]:
+        """The resolution that is trained now, and the share of its finest scale, above 0 to 1."""
+        now = sum(images >= until for _, until in self.growth)
+        begun = self.growth[now - 1][1] if now else None
+        resolution = self.growth[now][0] if now < len(self.growth) else 64
+        return resolution, 1.0 if begun is None else min(1.0, (images - begun + self.batch) / self.fade)
 
     def progress(self, images: int, minutes: float) -> float:
         """Share of the plan that is done; 1 ends the run. Without a plan it never ends, and never decays."""
