@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
 
 import torch
@@ -155,6 +156,8 @@ class Generator:
     """What runs the module, where the module is not a `Network` itself."""
     sample: Sample | None = None
     """Draws z by name in the convention of a family that has its own; None for ours."""
+    statistics: Path | None = None
+    """Folder of statistics that came with the model, where some did."""
 
     @property
     def device(self) -> torch.device:

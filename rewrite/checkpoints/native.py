@@ -1,8 +1,9 @@
 """Our own checkpoints: safetensors with one metadata key that says which network the tensors are.
 
-A network has exactly one file: sorted names, one canonical JSON value, contiguous float32. So reading is
+A network has exactly one file: sorted names, one canonical JSON value, contiguous numbers. So reading is
 strict by comparison: the header that was read must be the header we would write. It holds the SHA-256 of the
-numbers, so that a bit that flips in a cache is found.
+numbers, so that a bit that flips in a cache is found. Weights are float32; where each of them is a half-precision
+number they may be stored as such, and are float32 again when read.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import io
 import math
 import os
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -43,6 +44,16 @@ class Checkpoint:
     """Float32, by their names in the module's state dict."""
     history: Sequence[Mapping[str, Any]] = field(default=())
     """Edits that went into the weights, in order: {"content": digest, "strength": a, ...}."""
+    half: bool = False
+    """Stored in half precision; `halved` makes the weights that can be."""
+
+
+def halved(checkpoint: Checkpoint) -> Checkpoint:
+    """Its weights rounded to half precision, to be stored so; RewriteError if one of them is too large for that."""
+    tensors = {name: tensor.half().float() for name, tensor in checkpoint.tensors.items()}
+    for name, tensor in tensors.items():
+        _check(name, tensor, "the rounded checkpoint")
+    return replace(checkpoint, tensors=tensors, half=True)
 
 
 def write(path: Path, checkpoint: Checkpoint) -> None:
@@ -62,11 +73,14 @@ def read(path: Path) -> Checkpoint:
 
 def encode(checkpoint: Checkpoint) -> Iterator[bytes | memoryview]:
     """The bytes of a checkpoint, in chunks; RewriteError, before the first, unless all is finite float32."""
-    tensors = [checkpoint.tensors[name] for name in sorted(checkpoint.tensors)]
     _check_facts(checkpoint, "this checkpoint")
     total = hashlib.sha256()
     for name, tensor in checkpoint.tensors.items():
         _check(name, tensor, "this checkpoint")
+        if checkpoint.half and not torch.equal(tensor.half().float(), tensor):
+            raise RewriteError(f"{name} has numbers that half precision lacks; round the checkpoint first (`halved`)")
+    tensors = [checkpoint.tensors[name] for name in sorted(checkpoint.tensors)]
+    tensors = [tensor.half() for tensor in tensors] if checkpoint.half else tensors
     for tensor in tensors:
         total.update(canonical.tensor_bytes(tensor))
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}
@@ -115,7 +129,8 @@ def _decode(stream: BinaryIO, size: int, what: str) -> Checkpoint:
             f"{what} has a header that rewrite would not have written; it was altered, so fetch it again"
         )
     _check_facts(checkpoint, what)
-    described = 8 + length + 4 * sum(map(math.prod, shapes.values()))
+    width = 2 if checkpoint.half else 4
+    described = 8 + length + width * sum(map(math.prod, shapes.values()))
     if size != described:
         raise RewriteError(
             f"{what} has {size} bytes and its header describes {described}; it is cut short or padded, "
@@ -124,13 +139,14 @@ def _decode(stream: BinaryIO, size: int, what: str) -> Checkpoint:
     total, tensors = hashlib.sha256(), {}
     for name, shape in shapes.items():
         # A storage of its own: tensors that share one would look tied.
-        numbers = bytearray(stream.read(4 * math.prod(shape)))
+        numbers = bytearray(stream.read(width * math.prod(shape)))
         total.update(numbers)
-        tensors[name] = torch.frombuffer(numbers, dtype=torch.float32).view(shape)
+        stored = torch.frombuffer(numbers, dtype=torch.float16 if checkpoint.half else torch.float32)
+        tensors[name] = stored.float().view(shape)
         _check(name, tensors[name], what)
     if total.hexdigest() != digest:
         raise RewriteError(f"{what} holds other weights than were written: a bit was flipped, so fetch it again")
-    return Checkpoint(checkpoint.family, checkpoint.geometry, checkpoint.card, tensors, checkpoint.history)
+    return replace(checkpoint, tensors=tensors)
 
 
 def fill(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
@@ -164,12 +180,17 @@ def _header(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]], diges
         "card": dict(checkpoint.card),
         "history": list(checkpoint.history),
         "data": digest,
-    }
+    } | ({"half": True} if checkpoint.half else {})
+    width = 2 if checkpoint.half else 4
     entries: dict[str, Any] = {"__metadata__": {KEY: canonical.text(facts).decode()}}
     offset = 0
     for name in sorted(shapes):
-        end = offset + 4 * math.prod(shapes[name])
-        entries[name] = {"dtype": "F32", "shape": list(shapes[name]), "data_offsets": [offset, end]}
+        end = offset + width * math.prod(shapes[name])
+        entries[name] = {
+            "dtype": "F16" if checkpoint.half else "F32",
+            "shape": list(shapes[name]),
+            "data_offsets": [offset, end],
+        }
         offset = end
     header = canonical.text(entries)
     return header + b" " * (-len(header) % 8)

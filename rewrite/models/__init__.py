@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ from rewrite.checkpoints import native
 from rewrite.errors import RewriteError, nearest
 from rewrite.generator import Generator
 from rewrite.models import dcgan, mobilestylegan, stylegan2
-from rewrite.models.cache import cached, pull
+from rewrite.models.cache import cached, pull, shipped
 from rewrite.models.zoo import ZOO
 
 FAMILIES: Mapping[str, tuple[Callable[..., nn.Module], Callable[..., Generator]]] = {
@@ -50,7 +51,8 @@ def load(name: str | Path, *, device: str | torch.device = "cpu") -> Generator:
         raise RewriteError(
             f"there is no device {str(device)!r} here; expected cpu, or cuda, cuda:1 or mps where torch finds one"
         ) from error
-    return generator(module.eval().requires_grad_(False), name=label, card=card)
+    made = generator(module.eval().requires_grad_(False), name=label, card=card)
+    return replace(made, statistics=shipped(label)) if label in ZOO and ZOO[label].source is None else made
 
 
 def save(generator: Generator, path: Path, *, history: Sequence[Mapping[str, Any]] = ()) -> None:

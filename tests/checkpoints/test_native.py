@@ -5,6 +5,7 @@ import json
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -29,8 +30,8 @@ def packed(checkpoint: native.Checkpoint = GIVEN) -> bytes:
     return b"".join(native.encode(checkpoint))
 
 
-def taken_apart() -> tuple[dict, bytes]:
-    content = packed()
+def taken_apart(content: bytes | None = None) -> tuple[dict, bytes]:
+    content = packed() if content is None else content
     length = int.from_bytes(content[:8], "little")
     return json.loads(content[8 : 8 + length]), content[8 + length :]
 
@@ -218,3 +219,33 @@ def test_only_regular_files_are_read(tmp_path: Path) -> None:
 def test_what_was_baked_in_has_a_name_and_a_strength(entry: object) -> None:
     with pytest.raises(RewriteError, match="what was baked into it"):
         native.encode(native.Checkpoint("dcgan", {}, {}, {}, [entry]))  # type: ignore[list-item]
+
+
+def test_half_precision_is_stored_in_half_the_room_and_read_as_float32() -> None:
+    rounded = native.halved(GIVEN)
+    content = packed(rounded)
+    read = native.decode(content)
+    assert read.half
+    assert all(tensor.dtype == torch.float32 for tensor in read.tensors.values())
+    assert all(torch.equal(read.tensors[name], tensor.half().float()) for name, tensor in GIVEN.tensors.items())
+    assert packed(read) == content
+    assert len(content) - 8 - int.from_bytes(content[:8], "little") == 2 * sum(
+        t.numel() for t in GIVEN.tensors.values()
+    )
+    assert {entry["dtype"] for name, entry in taken_apart(content)[0].items() if name != "__metadata__"} == {"F16"}
+
+
+def test_half_precision_never_rounds_by_itself() -> None:
+    with pytest.raises(RewriteError, match=r"c has numbers that half precision lacks; round"):
+        packed(replace(GIVEN, half=True))
+    with pytest.raises(RewriteError, match="b in the rounded checkpoint holds NaN or infinity"):
+        native.halved(replace(GIVEN, tensors={"b": torch.tensor([1e6])}))
+
+
+@pytest.mark.parametrize("lie", [False, 1, "yes", None])
+def test_a_file_does_not_lie_about_its_precision(lie: object) -> None:
+    header, body = taken_apart(packed(native.halved(GIVEN)))
+    facts = json.loads(header["__metadata__"][native.KEY]) | {"half": lie}
+    header["__metadata__"][native.KEY] = json.dumps(facts, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
+    with pytest.raises(RewriteError, match=r"header that rewrite would not have written|not a checkpoint"):
+        native.decode(put_together(json.dumps(header, separators=(",", ":"), ensure_ascii=False).encode(), body))

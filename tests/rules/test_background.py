@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import nn
 
-from rewrite.background import background
+from rewrite.background import background, shipped
+from rewrite.background.world import conditions
 from rewrite.generator import Generator
 from rewrite.home import home
 from rewrite.latents import Row
@@ -58,7 +61,7 @@ def test_a_second_run_reads_the_cache(case, monkeypatch):
     generator, name = case
     layer = generator.layer(name)
     first = background(generator, layer, samples=SAMPLES)
-    monkeypatch.setattr("rewrite.background._add", None)
+    monkeypatch.setattr("rewrite.background.count._add", None)
     assert same(first, background(generator, layer, samples=SAMPLES))
 
 
@@ -131,3 +134,48 @@ def test_wrapped_networks_with_the_same_weights_do_not_share_statistics():
         generator = Generator.wrap(network(activation), latent=4)
         background(generator, generator.layer("3"), samples=8)
     assert len(cached_files()) == 2
+
+
+def brought(generator, name, tmp_path):
+    """The generator with its statistics beside it, and the file they lie in."""
+    layer = generator.layer(name)
+    world = background(generator, layer, samples=SAMPLES, cache=False)
+    path = shipped.write(tmp_path, layer, conditions(generator, layer, SAMPLES, 1, 1.0, "const"), world)
+    return replace(generator, statistics=tmp_path), world, path
+
+
+def test_statistics_that_came_with_a_model_are_not_counted(case, tmp_path, monkeypatch):
+    generator, world, _ = brought(*case, tmp_path)
+    layer = generator.layer(case[1])
+    monkeypatch.setattr("rewrite.background.count._add", None)
+    found = background(generator, layer, samples=SAMPLES)
+    for lag, _ in world.moments:
+        torch.testing.assert_close(found.moments.at(lag), world.moments.at(lag), rtol=1e-6, atol=1e-7)
+    assert torch.equal(found.moments.at((0, 0)), found.moments.at((0, 0)).T)
+    assert (found.moments.images, found.moments.positions) == (world.moments.images, world.moments.positions)
+    if layer.gain:
+        torch.testing.assert_close(found.style_square, world.style_square, rtol=1e-6, atol=1e-7)
+    assert cached_files() == []
+
+
+@pytest.mark.parametrize("reason", ["other samples", "other weights", "damage", "another layer's file", "no file"])
+def test_statistics_of_another_world_are_counted(case, tmp_path, reason):
+    generator, _, path = brought(*case, tmp_path)
+    layer, samples = generator.layer(case[1]), SAMPLES
+    if reason == "other samples":
+        samples -= 1
+    elif reason == "other weights":
+        with torch.no_grad():
+            generator.module.state_dict()[layer.upstream[0]].mul_(2)
+    elif reason == "damage":
+        content = bytearray(path.read_bytes())
+        content[-9] ^= 1
+        path.write_bytes(bytes(content))
+    elif reason == "another layer's file":
+        layer = next(one for one in generator.layers.values() if one.name != layer.name and not one.refuses)
+        path.rename(tmp_path / f"{layer.name}.safetensors")
+    else:
+        path.unlink()
+    found = background(generator, layer, samples=samples)
+    assert same(found, background(generator, layer, samples=samples, cache=False))
+    assert len(cached_files()) == 1

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import pytest
 import torch
 
@@ -68,7 +70,7 @@ def test_a_wider_context_never_raises_the_objective(case, recipe_for):
         read = None if rank is None else context(found, rank)
         change = solve(evidence, layer, read, penalty(layer, weight, world, read, recipe.eps).matrix(recipe.mu, 0.0))
         reached.append(objective(layer, evidence, world, change, recipe.mu, recipe.eps))
-    assert reached == sorted(reached, reverse=True)
+    assert all(after <= before * (1 + 1e-12) for before, after in pairwise(reached))
 
 
 def test_more_weight_on_the_rest_of_the_world_changes_less_of_it(case, recipe_for):
