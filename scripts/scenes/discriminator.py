@@ -21,6 +21,10 @@ from rewrite.perception.lite0 import Lite0
 BLOCKS = (0, 2, 4, 10, 15)
 FOUND = (16, 24, 40, 112, 320)
 """Channels of the features after these blocks, at 32, 16, 8, 4 and 2 px of a 64 px image."""
+COARSE = 8
+"""Pixels from which on a head also sees how much the images of a batch differ."""
+GROUP = 4
+"""Images over which that is seen; a process's part of a batch is a multiple of it."""
 DAMPING = 0.7
 """Of a sum of two signals of like variance."""
 
@@ -52,8 +56,9 @@ class Discriminator(nn.Module):
 
 def head(width: int, size: int) -> nn.Sequential:
     """Features at `size` px down to 4 px or less, then one verdict a patch or image."""
-    layers: list[nn.Module] = []
-    while size > 4 or not layers:
+    layers: list[nn.Module] = [Deviation()] if size <= COARSE else []
+    width += len(layers)
+    while size > 4 or len(layers) < 2:
         after = min(128, max(64, width)) if size > 4 else 128
         kernel, stride = (4, 2) if size > 4 else (3, 1)
         layers += [
@@ -64,6 +69,18 @@ def head(width: int, size: int) -> nn.Sequential:
         ]
         width, size = after, size // stride
     return nn.Sequential(*layers, spectral_norm(nn.Conv2d(width, 1, min(4, size))))
+
+
+class Deviation(nn.Module):
+    """Features (N, C, H, W) and, as one more channel, their mean deviation within groups of images.
+
+    Karras et al. 2018, "Progressive Growing of GANs", section 3: samples that are all alike are told at a glance.
+    """
+
+    def forward(self, x: Tensor) -> Tensor:
+        groups = x.unflatten(0, (GROUP, -1))
+        spread = (groups.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3)).repeat(GROUP)
+        return torch.cat([x, spread[:, None, None, None].expand(-1, 1, *x.shape[2:])], dim=1)
 
 
 def _fixed(layers: Iterable[nn.Conv2d]) -> nn.ModuleList:

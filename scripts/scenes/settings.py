@@ -31,9 +31,9 @@ class Settings:
     decay: float = 0.3
     """Share of the plan, at its end, over which the rate falls linearly to `least` of itself."""
     least: float = 0.05
-    growth: tuple[tuple[int, int], ...] = ((16, 10_000), (32, 90_000))
+    growth: tuple[tuple[int, int], ...] = ((16, 80_000), (32, 160_000))
     """Until so many images, only so many pixels of width: what is large is learnt first, and cheaply."""
-    fade: int = 5_000
+    fade: int = 10_000
     """Images over which a new resolution comes in."""
     half_life: float = 10_000
     """Of the averaged weights, in images; shorter at the start."""
