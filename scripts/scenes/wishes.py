@@ -1,0 +1,107 @@
+"""Rules for the scenes, proposed by a segmenter: where the objects are that a person would point at."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from rewrite.concepts import Segmenter, labels
+from rewrite.generator import Generator
+
+BATCH = 50
+LEAST = 25
+"""Pixels of an object worth pointing at."""
+MARGIN = 1.0
+"""Pixels around it that are pointed at with it."""
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What should become of a class: objects of another, or whatever an image without it has there."""
+
+    source: str
+    target: str
+    """What the place is expected to hold afterwards."""
+    replaced: bool = True
+    """Whether objects of the target class are copied; else a place that lacks the source class is."""
+
+
+WISHES = {
+    "domes-to-spires": Wish("dome", "spire"),
+    "trees-to-domes": Wish("tree", "dome"),
+    "no-watermarks": Wish("watermark", "ground", replaced=False),
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """An object in an image: its seed, its box in pixels [x0, y0, x1, y1], its number of pixels."""
+
+    seed: int
+    box: tuple[float, float, float, float]
+    pixels: int
+
+    def region(self, side: int) -> dict[str, Any]:
+        """As recipes have it."""
+        x0, y0, x1, y1 = (round(min(max(edge / side, 0.0), 1.0), 4) for edge in self.box)
+        return {"seed": self.seed, "box": [x0, y0, x1, y1]}
+
+
+def propose(
+    generator: Generator, segment: Segmenter, wish: Wish, seeds: Iterable[int], *, pastes: int
+) -> dict[str, Any]:
+    """A recipe's copy and paste, of the clearest objects among the images of these seeds."""
+    seeds, classes = list(seeds), list(segment.classes)
+    maps = label_maps(generator, segment, seeds)
+    sources = objects(maps, seeds, classes.index(wish.source))
+    if wish.replaced:
+        taken = typical(objects(maps, seeds, classes.index(wish.target)), 1)[0].region(maps.shape[2])
+    else:
+        without = next(
+            seed for seed, map in zip(seeds, maps, strict=True) if not (map == classes.index(wish.source)).any()
+        )
+        taken = typical(sources, 1)[0].region(maps.shape[2]) | {"seed": without}
+    chosen = [found for found in typical(sources, pastes + 1) if found.seed != taken["seed"]][:pastes]
+    return {"copy": taken, "paste": [found.region(maps.shape[2]) for found in chosen]}
+
+
+def label_maps(generator: Generator, segment: Segmenter, seeds: Sequence[int]) -> Tensor:
+    """Label maps (N, H, W) of the images of these seeds."""
+    maps = []
+    for first in range(0, len(seeds), BATCH):
+        with torch.no_grad():
+            images = generator.synthesize(generator.latents(seeds[first : first + BATCH]))
+        maps.append(labels(segment, images))
+    return torch.cat(maps)
+
+
+def objects(maps: Tensor, seeds: Sequence[int], label: int) -> list[Found]:
+    """The largest object of a class in each image that has one: what lies in one run of columns is taken for one."""
+    found = []
+    for seed, map in zip(seeds, maps == label, strict=True):
+        columns = map.sum(0)
+        best: tuple[int, int, int] = (0, 0, 0)
+        start = None
+        for x, count in enumerate([*columns.tolist(), 0]):
+            if count and start is None:
+                start = x
+            if not count and start is not None:
+                best = max(best, (int(columns[start:x].sum()), start, x))
+                start = None
+        pixels, left, right = best
+        if pixels >= LEAST:
+            rows = map[:, left:right].any(1).nonzero().flatten()
+            box = (left - MARGIN, int(rows[0]) - MARGIN, right + MARGIN, int(rows[-1]) + 1 + MARGIN)
+            found.append(Found(seed, box, pixels))
+    return found
+
+
+def typical(found: Sequence[Found], count: int) -> list[Found]:
+    """Objects of the size that is usual for their kind, somewhat above: neither crumbs nor several taken for one."""
+    sizes = sorted(one.pixels for one in found)
+    usual = sizes[int(0.7 * (len(sizes) - 1))]
+    return sorted(found, key=lambda one: (abs(one.pixels - usual), one.seed))[:count]
