@@ -28,8 +28,10 @@ import typer
 from scenes import archive, peers, render
 from scenes.classes import coloured
 from scenes.contest import Contest, sampled
+from scenes.discriminator import GROUP
 from scenes.settings import Settings, Shape
 from torch import Tensor
+from torch.nn import functional as F
 
 from rewrite import latents, models
 from rewrite.errors import RewriteError
@@ -61,9 +63,10 @@ def train(
     minutes: Annotated[float | None, typer.Option(help="The plan: minutes, over all stretches.")] = None,
     images: Annotated[int | None, typer.Option(help="Or images, over all stretches.")] = None,
     channels: Annotated[str, typer.Option(help="Of the generator at 4 to 64 px.")] = ",".join(map(str, FORM.channels)),
-    critic: Annotated[str, typer.Option(help="Of what is judged at 32 to 2 px.")] = ",".join(map(str, FORM.critic)),
+    critic: Annotated[str, typer.Option(help="Of the discriminator at 32 to 4 px.")] = ",".join(map(str, FORM.critic)),
     batch: int = DEFAULT.batch,
     rate: float = DEFAULT.rate,
+    gamma: float = DEFAULT.gamma,
     decay: float = DEFAULT.decay,
     save_every: Annotated[float, typer.Option(help="Minutes between checkpoints, each with a sheet.")] = 4.0,
     log_every: Annotated[int, typer.Option(help="Steps between lines of the log.")] = 50,
@@ -78,10 +81,10 @@ def train(
     _keep_memory()
     peers.join()
     lead = peers.rank() == 0
-    if batch % peers.count():
-        raise RewriteError(f"a batch of {batch} cannot be shared by {peers.count()} processes; give a multiple")
+    if batch % (least := GROUP * peers.count()):
+        raise RewriteError(f"a batch is {batch}, and {peers.count()} processes need a multiple of {least}")
     shape = Shape(channels=_widths(channels), critic=_widths(critic))
-    settings = Settings(batch=batch, rate=rate, decay=decay, images=images, minutes=minutes)
+    settings = Settings(batch=batch, rate=rate, gamma=gamma, decay=decay, images=images, minutes=minutes)
     state = out / "state.pt"
     if state.exists():
         contest = Contest.resume(state, settings, device, shape)
@@ -184,7 +187,7 @@ def _keep(out: Path, contest: Contest, settings: Settings, device: str) -> None:
     """The state, and a sheet at the resolution that is being trained."""
     contest.save(out / "state.pt")
     z = latents.draw(SHOWN, contest.shape.z).to(device)
-    images = sampled(contest.average, z, *settings.band(contest.images)).clamp(-1, 1)
+    images = F.interpolate(sampled(contest.average, z, *settings.band(contest.images)).clamp(-1, 1), 64)
     sheets.save(sheets.grid(images, size=96, across=12), out / f"samples-{contest.images // 1000:05d}k.png")
 
 

@@ -11,7 +11,9 @@ from typer.main import get_command
 
 from rewrite.cli import failure, signals
 from rewrite.cli.apply import apply
+from rewrite.cli.check import check
 from rewrite.cli.compose import compose
+from rewrite.cli.conflict import conflict
 from rewrite.cli.demo import demo
 from rewrite.cli.inspect import inspect
 from rewrite.cli.models import models
@@ -28,7 +30,7 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (models, pull, inspect, sample, rule, show, compose, apply, demo):
+for verb in (models, pull, inspect, sample, rule, show, compose, conflict, apply, check, demo):
     app.command()(spoken(verb))
 
 

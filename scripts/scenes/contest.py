@@ -20,7 +20,7 @@ from rewrite.errors import RewriteError
 from rewrite.generator import Flow
 from rewrite.models.stylegan2 import StyleGAN2, double
 from scenes import peers
-from scenes.discriminator import Discriminator, hinge
+from scenes.discriminator import GROUP, Discriminator
 from scenes.settings import Settings, Shape
 
 BETA = 0.99
@@ -54,10 +54,12 @@ class Contest:
         # Features lie channels last: on a CPU the convolutions are about 1.4 times as fast.
         G, D = (network.to(device, memory_format=torch.channels_last) for network in (G, D))
         average = copy.deepcopy(G).eval().requires_grad_(False)
+        # A step in `lazy` also serves R1: the optimiser's memory and rate are those of `lazy` + 1 steps (Karras et al.)
+        share = settings.lazy / (settings.lazy + 1)
         return cls(
             shape, G, D, average,
             torch.optim.Adam(G.parameters(), settings.rate, (0.0, BETA)),
-            torch.optim.Adam(D.heads.parameters(), settings.rate, (0.0, BETA)),
+            torch.optim.Adam(D.parameters(), settings.rate * share, (0.0, BETA**share)),
         )  # fmt: skip
 
     def save(self, path: Path) -> None:
@@ -94,27 +96,28 @@ class Contest:
         anew. Returns losses and mean verdicts, on the device.
         """
         factor = settings.rate_at(self.images, settings.progress(self.images, self.minutes))
-        for adam in (self.G_adam, self.D_adam):
-            adam.param_groups[0]["lr"] = settings.rate * factor
+        self.G_adam.param_groups[0]["lr"] = settings.rate * factor
+        self.D_adam.param_groups[0]["lr"] = settings.rate * factor * settings.lazy / (settings.lazy + 1)
         resolution, share = settings.band(self.images)
+        real = blurred(real, resolution, share)
         cast = torch.autocast(real.device.type, torch.bfloat16, enabled=half)
-        with cast, torch.no_grad():
-            seen = self.D.project(blurred(real, resolution, share))
         with cast:
             z = peers.part(self.latents(settings.batch)).to(real.device)
-            drawn = self.D.project(sampled(self.G, z, resolution, share))
-            on_real, on_fake = self.D.judge(seen), self.D.judge([x.detach() for x in drawn])
-            D_loss = hinge(on_real, on_fake)
+            fake = sampled(self.G, z, resolution, share).float()
+            on_real, on_fake = self.D(real, share), self.D(fake.detach(), share)
+            D_loss = _softplus(on_real, -1, settings) + _softplus(on_fake, 1, settings)
         self.D_adam.zero_grad(set_to_none=True)
         D_loss.backward()
-        peers.average(self.D.heads.parameters())
+        if self.steps % settings.lazy == 0:
+            _slope(self.D, real[: max(len(real) // 2 // GROUP, 1) * GROUP], share, settings).backward()
+        peers.average(self.D.parameters())
         self.D_adam.step()
-        self.D.heads.requires_grad_(False)
+        self.D.requires_grad_(False)
         with cast:
-            G_loss = -torch.stack([verdict.mean() for verdict in self.D.judge(drawn)]).sum()
+            G_loss = _softplus(self.D(fake, share), -1, settings)
         self.G_adam.zero_grad(set_to_none=True)
         G_loss.backward()
-        self.D.heads.requires_grad_(True)
+        self.D.requires_grad_(True)
         peers.average(self.G.parameters())
         self.G_adam.step()
         self.images += settings.batch
@@ -122,8 +125,7 @@ class Contest:
         self._follow(settings)
         return {
             "D_loss": D_loss.detach(), "G_loss": G_loss.detach(),
-            "real": torch.stack([verdict.detach().mean() for verdict in on_real]).mean(),
-            "fake": torch.stack([verdict.detach().mean() for verdict in on_fake]).mean(),
+            "real": on_real[0].detach().mean(), "fake": on_fake[0].detach().mean(),
         }  # fmt: skip
 
     @torch.no_grad()
@@ -134,27 +136,34 @@ class Contest:
 
 
 def sampled(G: StyleGAN2, z: Tensor, resolution: int, share: float = 1.0) -> Tensor:
-    """Samples with nothing finer than `resolution`, of whose own scale there is a `share`, shown at 64 px."""
+    """Samples (N, 3, R, R) of a resolution R, with a `share` of the detail that is its own."""
     flow = Flow(None, None, G.map(z), "none")
-    blocks = resolution.bit_length() - 2
-    for stage in G.stages[: 3 * blocks - 1]:
+    before = flow
+    for stage in G.stages[: 3 * (resolution.bit_length() - 2) - 1]:
         before, flow = flow, stage(flow)
     assert flow.image is not None
-    image = flow.image
-    if share < 1 and before.image is not None:
-        image = torch.lerp(double(before.image), image, share)
-    return _doubled(image)
+    if share == 1 or before.image is None:
+        return flow.image
+    return torch.lerp(double(before.image), flow.image, share)
 
 
 def blurred(images: Tensor, resolution: int, share: float = 1.0) -> Tensor:
-    """Images (N, 3, 64, 64) with as much detail as samples of that resolution and share have."""
-    if resolution == 64 and share == 1:
-        return images
-    fine, coarse = (_doubled(F.avg_pool2d(images, 64 // size)) for size in (resolution, resolution // 2))
-    return torch.lerp(coarse, fine, share)
+    """Images (N, 3, 64, 64) at that resolution, with as much detail as samples of that share have."""
+    fine = F.avg_pool2d(images, images.shape[-1] // resolution)
+    return fine if share == 1 else torch.lerp(double(F.avg_pool2d(fine, 2)), fine, share)
 
 
-def _doubled(image: Tensor) -> Tensor:
-    while image.shape[-1] < 64:
-        image = double(image)
-    return image
+def _softplus(logits: tuple[Tensor, Tensor], sign: int, settings: Settings) -> Tensor:
+    """The logistic loss; a sign of -1 asks for high logits."""
+    image, patches = (F.softplus(sign * verdict).mean() for verdict in logits)
+    return image + settings.patches * patches
+
+
+def _slope(D: Discriminator, real: Tensor, share: float, settings: Settings) -> Tensor:
+    """R1. A pixel of low resolution moves all the pixels it stands for, so its gradient is that much larger."""
+    real = real.detach().requires_grad_(True)
+    image, patches = D(real, share)
+    verdict = image.sum() + settings.patches * patches.mean((1, 2, 3)).sum()
+    (gradient,) = torch.autograd.grad(verdict, real, create_graph=True)
+    weight = settings.gamma * (real.shape[-1] / 64) ** 2
+    return gradient.square().sum((1, 2, 3)).mean() * (weight / 2 * settings.lazy)

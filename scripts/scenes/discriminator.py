@@ -1,95 +1,94 @@
-"""The critic of the training: small heads on frozen ImageNet features of the whole image.
-
-Sauer et al. 2021, "Projected GANs Converge Faster": features at several scales are mixed by fixed random
-convolutions, across channels and from coarse to fine, so that no head can single out what tells real from
-sample at once. Beside a critic that learns its own features (on one core each, eight minutes), it had houses,
-trees and windows after 10,000 images, where the other had coloured fog.
-"""
+"""The critic of the training: a small residual network with a verdict on the image and one on each patch of it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from itertools import pairwise
+import math
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torch.nn.utils.parametrizations import spectral_norm
 
-from rewrite.perception.lite0 import Lite0
+from rewrite.models.stylegan2 import FullyConnected
 
-BLOCKS = (0, 2, 4, 10, 15)
-FOUND = (16, 24, 40, 112, 320)
-"""Channels of the features after these blocks, at 32, 16, 8, 4 and 2 px of a 64 px image."""
-COARSE = 8
-"""Pixels from which on a head also sees how much the images of a batch differ."""
 GROUP = 4
-"""Images over which that is seen; a process's part of a batch is a multiple of it."""
-DAMPING = 0.7
-"""Of a sum of two signals of like variance."""
+"""Images over which the last layer sees how much they differ; batches are multiples of it."""
 
 
 class Discriminator(nn.Module):
-    """Images (N, 3, 64, 64) in [-1, 1] to a map of verdicts a scale; `widths` are of the mixed features, fine first."""
+    """Images (N, 3, R, R) in [-1, 1] to logits (N, 1) of the image, (N, 1, 8, 8) of its patches; R is 16, 32 or 64.
 
-    def __init__(self, widths: Sequence[int] = (32, 48, 64, 128, 128)):
-        super().__init__()
-        pairs = list(pairwise(widths))
-        self.features = Lite0.installed()
-        self.across = _fixed(nn.Conv2d(i, o, 1, bias=False) for i, o in zip(FOUND, widths, strict=True))
-        self.down = _fixed(nn.Conv2d(coarse, fine, 1, bias=False) for fine, coarse in pairs)
-        self.around = _fixed(nn.Conv2d(width, width, 3, padding=1, bias=False) for width in widths[:-1])
-        self.heads = nn.ModuleList(head(width, 32 >> i) for i, width in enumerate(widths))
-
-    def project(self, images: Tensor) -> list[Tensor]:
-        """The mixed features, fine to coarse. Gradients flow to the images."""
-        mixed = [mix(x) for mix, x in zip(self.across, self.features(images, BLOCKS), strict=True)]
-        for i in range(len(mixed) - 2, -1, -1):
-            coarse = F.interpolate(self.down[i](mixed[i + 1]), scale_factor=2, mode="nearest")
-            mixed[i] = self.around[i](mixed[i] + coarse) * DAMPING
-        return mixed
-
-    def judge(self, projected: Sequence[Tensor]) -> list[Tensor]:
-        """High where a patch looks real; each (N, 1, h, w)."""
-        return [verdict(x) for verdict, x in zip(self.heads, projected, strict=True)]
-
-
-def head(width: int, size: int) -> nn.Sequential:
-    """Features at `size` px down to 4 px or less, then one verdict a patch or image."""
-    layers: list[nn.Module] = [Deviation()] if size <= COARSE else []
-    width += len(layers)
-    while size > 4 or len(layers) < 2:
-        after = min(128, max(64, width)) if size > 4 else 128
-        kernel, stride = (4, 2) if size > 4 else (3, 1)
-        layers += [
-            spectral_norm(nn.Conv2d(width, after, kernel, stride, 1, bias=False)),
-            # Always by the batch at hand: it is trained for as long as it is used.
-            nn.BatchNorm2d(after, track_running_stats=False),
-            nn.LeakyReLU(0.2),
-        ]
-        width, size = after, size // stride
-    return nn.Sequential(*layers, spectral_norm(nn.Conv2d(width, 1, min(4, size))))
-
-
-class Deviation(nn.Module):
-    """Features (N, C, H, W) and, as one more channel, their mean deviation within groups of images.
-
-    Karras et al. 2018, "Progressive Growing of GANs", section 3: samples that are all alike are told at a glance.
+    `widths` are the channels at 32, 16, 8 and 4 px. Karras et al. 2020 (residual, equalised, with the deviation
+    within groups of images), begun at half the resolution on blocks of 2 x 2 pixels, by a first layer for each R;
+    patches as in Isola et al. 2017.
     """
 
+    def __init__(self, widths: Sequence[int] = (64, 96, 128, 128)):
+        super().__init__()
+        first, second, third, last = widths
+        self.stems = nn.ModuleDict({str(r): Equalised(12, w, 3) for r, w in ((64, first), (32, second), (16, third))})
+        self.fine = nn.ModuleDict({"64": Residual(first, second), "32": Residual(second, third)})
+        self.patch = Equalised(third, 1, 1, gain=1.0)
+        self.coarse = Residual(third, last)
+        self.join = Equalised(last + 1, last, 3)
+        self.hidden = FullyConnected(16 * last, last)
+        self.verdict = FullyConnected(last, 1)
+
+    def forward(self, images: Tensor, share: float = 1.0) -> tuple[Tensor, Tensor]:
+        """With a `share` below 1, features of the finest scale are mixed with those of the next."""
+        x = self._begun(images)
+        for resolution in (64, 32):
+            if resolution > images.shape[-1]:
+                continue
+            x = self.fine[str(resolution)](x)
+            if resolution == images.shape[-1] and share < 1:
+                x = torch.lerp(self._begun(F.avg_pool2d(images, 2)), x, share)
+        patches = self.patch(x)
+        # In single precision even under autocast: deviations and verdicts are small differences.
+        with torch.autocast(images.device.type, enabled=False):
+            x = self.coarse(x.float())
+            x = active(self.join(torch.cat([x, deviation(x)], dim=1)))
+            return self.verdict(active(self.hidden(x.flatten(1)))), patches.float()
+
+    def _begun(self, images: Tensor) -> Tensor:
+        return active(self.stems[str(images.shape[-1])](F.pixel_unshuffle(images, 2)))
+
+
+class Equalised(nn.Module):
+    """A convolution whose stored weight has unit variance and acts scaled by its fan-in, times a gain."""
+
+    def __init__(self, inputs: int, outputs: int, kernel: int, gain: float = math.sqrt(2)):
+        super().__init__()
+        self.weight = nn.Parameter(torch.randn(outputs, inputs, kernel, kernel))
+        self.bias = nn.Parameter(torch.zeros(outputs))
+        self.scale = gain / math.sqrt(inputs * kernel**2)
+
     def forward(self, x: Tensor) -> Tensor:
-        groups = x.unflatten(0, (GROUP, -1))
-        spread = (groups.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3)).repeat(GROUP)
-        return torch.cat([x, spread[:, None, None, None].expand(-1, 1, *x.shape[2:])], dim=1)
+        return F.conv2d(x, self.weight * self.scale, self.bias, padding=self.weight.shape[-1] // 2)
 
 
-def _fixed(layers: Iterable[nn.Conv2d]) -> nn.ModuleList:
-    found = nn.ModuleList(layers).requires_grad_(False)
-    for layer in found:
-        nn.init.kaiming_normal_(layer.weight, nonlinearity="linear")
-    return found
+class Residual(nn.Module):
+    """Features to half the resolution: two convolutions, and past them one of 1 x 1."""
+
+    def __init__(self, before: int, after: int):
+        super().__init__()
+        self.first = Equalised(before, before, 3)
+        self.second = Equalised(before, after, 3, gain=1.0)
+        # The sum of the two has the variance of one.
+        self.past = Equalised(before, after, 1, gain=math.sqrt(0.5))
+
+    def forward(self, x: Tensor) -> Tensor:
+        through = active(self.second(F.avg_pool2d(active(self.first(x)), 2)))
+        return through + self.past(F.avg_pool2d(x, 2))
 
 
-def hinge(real: Sequence[Tensor], fake: Sequence[Tensor]) -> Tensor:
-    """What the heads minimise: verdicts beyond 1 on real images, beyond -1 on samples."""
-    return torch.stack([F.relu(1 - r).mean() + F.relu(1 + f).mean() for r, f in zip(real, fake, strict=True)]).sum()
+def active(x: Tensor) -> Tensor:
+    """Its gain is part of the weights before it: a pass over memory less."""
+    return F.leaky_relu(x, 0.2)
+
+
+def deviation(x: Tensor) -> Tensor:
+    """The mean deviation of features (N, C, H, W) within groups of images, as one more channel, (N, 1, H, W)."""
+    groups = x.unflatten(0, (GROUP, -1))
+    spread = (groups.var(0, unbiased=False) + 1e-8).sqrt().mean((1, 2, 3))
+    return spread.repeat(GROUP)[:, None, None, None].expand(-1, 1, *x.shape[2:])

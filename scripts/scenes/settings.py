@@ -15,8 +15,8 @@ class Shape:
     w: int = 128
     depth: int = 4
     """Layers of the mapping."""
-    critic: tuple[int, ...] = (32, 48, 64, 128, 128)
-    """Widths of the mixed features that the discriminator judges, at 32, 16, 8, 4, 2 px."""
+    critic: tuple[int, ...] = (64, 96, 128, 128)
+    """Widths of the discriminator at 32, 16, 8, 4 px."""
 
 
 @dataclass(frozen=True)
@@ -31,9 +31,15 @@ class Settings:
     decay: float = 0.3
     """Share of the plan, at its end, over which the rate falls linearly to `least` of itself."""
     least: float = 0.05
-    growth: tuple[tuple[int, int], ...] = ((16, 80_000), (32, 160_000))
-    """Until so many images, only so many pixels of width: what is large is learnt first, and cheaply."""
-    fade: int = 10_000
+    gamma: float = 0.3
+    """Weight of R1, the squared gradient of the verdict on real images (Mescheder et al. 2018), at 64 px."""
+    lazy: int = 16
+    """R1 every so many steps, on half a batch, that much stronger."""
+    patches: float = 0.5
+    """Weight of the patches' verdict beside the image's."""
+    growth: tuple[tuple[int, int], ...] = ((16, 150_000), (32, 350_000))
+    """Until so many images, only so many pixels of width: what is large is learnt first, at a fourth of the cost."""
+    fade: int = 20_000
     """Images over which a new resolution comes in."""
     half_life: float = 10_000
     """Of the averaged weights, in images; shorter at the start."""

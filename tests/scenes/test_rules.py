@@ -33,7 +33,9 @@ class Brightness:
 def darker(generator: Generator, by: float) -> edits.Edit:
     """Takes `by` off the whole image, by the last layer's bias."""
     name = "synthesis.b16.torgb.bias"
-    return edits.Edit({name: (edits.Add((3,), edits.Dense(torch.full((3,), -by))),)}, describe(generator.module, [name]))
+    return edits.Edit(
+        {name: (edits.Add((3,), edits.Dense(torch.full((3,), -by))),)}, describe(generator.module, [name])
+    )
 
 
 def test_the_largest_object_of_each_image_is_found() -> None:

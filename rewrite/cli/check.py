@@ -1,0 +1,171 @@
+"""rewrite check"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from rewrite.cli import failure
+from rewrite.cli.arguments import number
+from rewrite.cli.generators import opened
+from rewrite.cli.options import Device, EditArguments, ModelName
+from rewrite.cli.voice import Voice, facts_table, table
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from rewrite.check import Place, Verdict
+    from rewrite.concepts import Segmenter
+    from rewrite.generator import Generator
+
+SHOWN = 6
+"""Seeds on each of the page's sheets."""
+
+Folder = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for verdict.json and the page.")]
+Region = Annotated[
+    str | None,
+    typer.Option("--region", metavar="R", help="Where it may act: x0,y0,x1,y1 in fractions, or a PNG mask."),
+]
+Concept = Annotated[
+    str | None, typer.Option("--concept", metavar="C", help="Or: wherever a class of the segmenter is.")
+]
+SegmenterName = Annotated[
+    str | None, typer.Option("--segmenter", metavar="S", help="Names the classes: scenes, for the built-in generator.")
+]
+Samples = Annotated[int, typer.Option("--samples", "-n", min=8, help="Seeds to begin with.")]
+Cap = Annotated[int, typer.Option("--cap", min=8, help="Seeds at most, where more are needed to decide.")]
+First = Annotated[int, typer.Option("--first", min=0, help="The first seed.")]
+Eye = Annotated[str, typer.Option("--eye", metavar="NAME", help="Features for the distances: lite0, inception, ...")]
+Distance = Annotated[
+    str, typer.Option("--distance", metavar="NAME", help="Between two images: pd-lite0, lpips-alex, lpips-vgg, ...")
+]
+BoundsFile = Annotated[Path | None, typer.Option("--bounds", metavar="FILE", help="Limits to judge by.")]
+WriteBounds = Annotated[
+    bool, typer.Option("--write-bounds", help="Write bounds.json beside the edit: what was found, with some room.")
+]
+Truncation = Annotated[
+    float, typer.Option("--truncation", metavar="X", help="How far from the mean style.", parser=number)
+]
+
+
+def check(
+    voice: Voice,
+    model: ModelName,
+    edit: EditArguments,
+    out: Folder = Path("check"),
+    region: Region = None,
+    concept: Concept = None,
+    segmenter: SegmenterName = None,
+    samples: Samples = 1000,
+    cap: Cap = 4000,
+    first: First = 0,
+    eye: Eye = "lite0@64/320",
+    distance: Distance = "pd-lite0",
+    truncation: Truncation = 1.0,
+    bounds: BoundsFile = None,
+    write_bounds: WriteBounds = False,
+    device: Device = "cpu",
+) -> None:
+    """Judge what edits changed and what they left alone.
+
+    Same seeds with and without them. Exit code 0 is PASS, 1 FAIL, 3 undecided after the last seed.
+    """
+    from edits.file import write_atomically
+    from rewrite import check as gate
+    from rewrite.check.bounds import measured
+    from rewrite.check.findings import limits_of
+    from rewrite.report.page import save_page
+
+    if region and concept:
+        raise typer.BadParameter("--region and --concept both say where the edit may act; give one of them")
+    if write_bounds and len(edit) != 1:
+        raise typer.BadParameter("--write-bounds writes beside one edit; compose them first")
+    pairs = [one.load() for one in edit]
+    generator = opened(voice, model, device)
+    judge = _segmenter(generator, segmenter, needed=concept is not None)
+    view = gate.view(
+        eye=eye, distance=distance, device=device, place=_place(region, concept, judge),
+        segmenter=judge, truncation=truncation,
+    )  # fmt: skip
+    limits = gate.read_bounds(bounds) if bounds else None
+    with voice.progress() as progress:
+        verdict = gate.check(
+            generator,
+            pairs,
+            view,
+            samples=samples,
+            cap=max(cap, samples),
+            first=first,
+            bounds=limits,
+            progress=progress,
+        )
+    out.mkdir(parents=True, exist_ok=True)
+    write_atomically(out / "verdict.json", (json.dumps(verdict.facts, indent=1) + "\n").encode())
+    save_page(_page(generator, pairs, verdict), out / "index.html")
+    if write_bounds:
+        found = verdict.findings
+        beside = edit[0].path.with_name("bounds.json")
+        measured(found, limits_of(found), pairs[0][0].content, dict(verdict.conditions)).save(beside)
+    rows = [(one.name, f"{one.finding.value:.3g}", one.sentence.split(", ", 2)[-1]) for one in verdict.judgements]
+    summary = [("verdict", verdict.outcome), ("seeds", len(verdict.seen.seeds)), ("page", str(out / "index.html"))]
+    voice.result(verdict.facts | {"out": str(out)}, facts_table(summary), table(("finding", "value", "limit"), rows))
+    code = {"PASS": failure.SUCCESS, "FAIL": failure.FAILED_CHECK, "MORE": failure.UNDECIDED}[verdict.outcome]
+    if code:
+        raise typer.Exit(code)
+
+
+def _segmenter(generator: Generator, name: str | None, *, needed: bool) -> Segmenter | None:
+    if name not in (None, "scenes"):
+        raise typer.BadParameter(f"there is no segmenter {name!r}; nearest: scenes")
+    if name is None and generator.name != "scenes":
+        if needed:
+            raise typer.BadParameter("--concept needs a --segmenter that knows it")
+        return None
+    from rewrite.concepts.scenes import segmenter
+
+    return segmenter()
+
+
+def _place(region: str | None, concept: str | None, segmenter: Segmenter | None) -> Place | None:
+    from rewrite import check as gate
+    from rewrite import regions
+
+    if concept and segmenter:
+        return gate.concept(segmenter, concept)
+    if region is None:
+        return None
+    parts = region.split(",")
+    if len(parts) == 4:
+        return gate.box([float(number(part)) for part in parts])
+    return gate.mask(regions.inline(region, Path()), f"mask {Path(region).name}")
+
+
+def _page(generator: Generator, pairs: list[Any], verdict: Verdict) -> str:
+    from rewrite.report.verdict import verdict_page
+
+    ranked = verdict.ranked()
+    middle = max(0, len(ranked) // 2 - SHOWN // 2)
+    chosen = {"The worst seeds": ranked[:SHOWN], "Seeds in the middle": ranked[middle : middle + SHOWN]}
+    rows = {title: _rows(generator, pairs, verdict, seeds) for title, seeds in chosen.items()}
+    return verdict_page(verdict.facts, rows, {title: [f"seed {one}" for one in of] for title, of in chosen.items()})
+
+
+def _rows(generator: Generator, pairs: list[Any], verdict: Verdict, seeds: list[int]) -> list[tuple[str, Tensor]]:
+    import torch
+
+    import edits
+    from rewrite.check.look import SIDE, images
+    from rewrite.perception.images import bicubic
+    from rewrite.report.verdict import heat
+
+    base = images(generator, seeds, verdict.view)
+    with edits.applied(generator.module, *pairs):
+        edited = images(generator, seeds, verdict.view)
+    if base.shape[-1] > SIDE:
+        base, edited = bicubic(base, SIDE), bicubic(edited, SIDE)
+    with torch.no_grad():
+        where = heat(verdict.view.distance.maps(base, edited))
+    return [("base", base), ("edited", edited), ("where", where)]
