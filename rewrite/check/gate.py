@@ -31,11 +31,11 @@ class Judgement:
     outcome: Outcome
 
     @property
-    def sentence(self) -> str:
-        found = f"{self.name} {self.finding.value:.3g} [{self.finding.low:.3g}, {self.finding.high:.3g}]"
-        asked = [f"at most {self.limit.most:g}"] if self.limit.most is not None else []
-        asked += [f"at least {self.limit.least:g}"] if self.limit.least is not None else []
-        return f"{found}, {' and '.join(asked)}: {self.outcome}"
+    def asked(self) -> str:
+        """The limit in words."""
+        most = [f"at most {self.limit.most:g}"] if self.limit.most is not None else []
+        least = [f"at least {self.limit.least:g}"] if self.limit.least is not None else []
+        return " and ".join(most + least)
 
 
 @dataclass(frozen=True)
@@ -103,7 +103,7 @@ def check(
             f"least, 8 seeds at least, and seeds below {HELD_OUT}"
         )
     named = tuple((edit.content, edit.strength if strength is None else strength) for edit, strength in applied)
-    conditions = _conditions(generator, view, first)
+    conditions = _conditions(generator, view, first) | {"strengths": [strength for _, strength in named]}
     _agree(bounds, named, conditions)
     held = features(generator, range(HELD_OUT, HELD_OUT + samples), view, progress=progress)
     seen = look(generator, applied, range(first, first + samples), view, progress=progress)

@@ -109,9 +109,22 @@ def check(
         found = verdict.findings
         beside = edit[0].path.with_name("bounds.json")
         measured(found, limits_of(found), pairs[0][0].content, dict(verdict.conditions)).save(beside)
-    rows = [(one.name, f"{one.finding.value:.3g}", one.sentence.split(", ", 2)[-1]) for one in verdict.judgements]
+    rows = [
+        (
+            one.name,
+            f"{one.finding.value:.3g}",
+            f"{one.finding.low:.3g} to {one.finding.high:.3g}",
+            one.asked,
+            one.outcome,
+        )
+        for one in verdict.judgements
+    ]
     summary = [("verdict", verdict.outcome), ("seeds", len(verdict.seen.seeds)), ("page", str(out / "index.html"))]
-    voice.result(verdict.facts | {"out": str(out)}, facts_table(summary), table(("finding", "value", "limit"), rows))
+    voice.result(
+        verdict.facts | {"out": str(out)},
+        facts_table(summary),
+        table(("finding", "value", "95 % interval", "limit", "verdict"), rows),
+    )
     code = {"PASS": failure.SUCCESS, "FAIL": failure.FAILED_CHECK, "MORE": failure.UNDECIDED}[verdict.outcome]
     if code:
         raise typer.Exit(code)
