@@ -11,6 +11,7 @@ from torch import Tensor
 
 from rewrite.check.look import Seen
 from rewrite.perception import Features, Figure, Moments, frechet_distance, paired_kid, prdc
+from rewrite.perception.inception import PUBLISHED
 
 LEVEL = 0.95
 DRAWS = 400
@@ -37,21 +38,29 @@ def findings(seen: Seen, held: Features) -> dict[str, Finding]:
     """What can be judged.
 
     `harm`: paired kernel distance of base and edited images (with a place: outside of it), over that of base images and
-    their JPEG files. `effect`: perceptual change (with a place: inside of it), over the same of JPEG. `tone` and
+    their JPEG files; `kernel distance`: itself; with the published Inception also `kid`, of its features as they are.
+    `effect`: perceptual change (with a place: inside of it), over the same of JPEG; `distance`: itself. `tone` and
     `change`: levels of 255. With a place, `outside`: the 95th percentile of the perceptual change outside, over JPEG's
-    mean there; `change outside`: levels.
+    mean there; `distance inside` and `distance outside`: themselves; `change outside`: levels.
     """
     local = "outside" in seen.features
+    judged = "outside" if local else "edited"
     base, harmed, anchor = (
-        seen.features[name].standardised(held, "held-out base")
-        for name in ("base", "outside" if local else "edited", "anchor")
+        seen.features[name].standardised(held, "held-out base") for name in ("base", judged, "anchor")
     )
     each = seen.each
+    harm = paired_kid(base, harmed, level=LEVEL)
     found = {
-        "harm": _figure(paired_kid(base, harmed, level=LEVEL).over(paired_kid(base, anchor, level=LEVEL)), local),
+        "harm": _figure(harm.over(paired_kid(base, anchor, level=LEVEL)), local, "in units of JPEG-95"),
+        "kernel distance": _figure(harm, local, "standardised by held-out seeds"),
         "tone": _mean(each["tone"], "mean shift of an image's mean colour, levels of 255"),
         "change": _mean(each["change"], "mean change of a pixel, levels of 255"),
+        "distance": _mean(each["distance"], "mean perceptual distance"),
     }
+    if seen.features["base"].identity == PUBLISHED:
+        found["kid"] = _figure(
+            paired_kid(seen.features["base"], seen.features[judged], level=LEVEL), local, "paired KID"
+        )
     if not local:
         found["effect"] = _ratio(each["distance"], each["anchor distance"], "perceptual change, in units of JPEG-95")
         return found
@@ -62,6 +71,8 @@ def findings(seen: Seen, held: Features) -> dict[str, Finding]:
         each["distance outside"], each["anchor outside"],
         "95th percentile over seeds of the perceptual change outside, in units of JPEG-95", quantile=HIGH,
     )  # fmt: skip
+    for part in ("inside", "outside"):
+        found[f"distance {part}"] = _mean(each[f"distance {part}"], f"mean perceptual distance, changes {part} alone")
     found["change outside"] = _mean(each["change outside"], "mean change of a pixel outside, levels of 255")
     return found
 
@@ -100,10 +111,10 @@ def areas(seen: Seen, classes: tuple[str, ...]) -> dict[str, dict[str, float]]:
     }
 
 
-def _figure(figure: Figure, local: bool) -> Finding:
+def _figure(figure: Figure, local: bool, unit: str) -> Finding:
     low, high = figure.interval or (figure.value, figure.value)
-    where = "images outside the place" if local else "images"
-    return Finding(figure.value, low, high, f"{figure.label} of {where}, in units of JPEG-95")
+    where = "images, changes outside alone" if local else "images"
+    return Finding(figure.value, low, high, f"{figure.label} of {where}, {unit}")
 
 
 def _mean(values: Tensor, what: str) -> Finding:

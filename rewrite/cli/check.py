@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -15,14 +14,9 @@ from rewrite.cli.options import Device, EditArguments, ModelName
 from rewrite.cli.voice import Voice, facts_table, table
 
 if TYPE_CHECKING:
-    from torch import Tensor
-
-    from rewrite.check import Place, Verdict
+    from rewrite.check import Place
     from rewrite.concepts import Segmenter
     from rewrite.generator import Generator
-
-SHOWN = 6
-"""Seeds on each of the page's sheets."""
 
 Folder = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for verdict.json and the page.")]
 Region = Annotated[
@@ -73,11 +67,10 @@ def check(
 
     Same seeds with and without them. Exit code 0 is PASS, 1 FAIL, 3 undecided after the last seed.
     """
-    from edits.file import write_atomically
     from rewrite import check as gate
     from rewrite.check.bounds import measured
     from rewrite.check.findings import limits_of
-    from rewrite.report.page import save_page
+    from rewrite.judged import keep
 
     if region and concept:
         raise typer.BadParameter("--region and --concept both say where the edit may act; give one of them")
@@ -102,9 +95,7 @@ def check(
             bounds=limits,
             progress=progress,
         )
-    out.mkdir(parents=True, exist_ok=True)
-    write_atomically(out / "verdict.json", (json.dumps(verdict.facts, indent=1) + "\n").encode())
-    save_page(_page(generator, pairs, verdict), out / "index.html")
+    page = keep(generator, pairs, verdict, out)
     if write_bounds:
         found = verdict.findings
         beside = edit[0].path.with_name("bounds.json")
@@ -119,7 +110,7 @@ def check(
         )
         for one in verdict.judgements
     ]
-    summary = [("verdict", verdict.outcome), ("seeds", len(verdict.seen.seeds)), ("page", str(out / "index.html"))]
+    summary = [("verdict", verdict.outcome), ("seeds", len(verdict.seen.seeds)), ("page", str(page))]
     voice.result(
         verdict.facts | {"out": str(out)},
         facts_table(summary),
@@ -154,31 +145,3 @@ def _place(region: str | None, concept: str | None, segmenter: Segmenter | None)
     if len(parts) == 4:
         return gate.box([float(number(part)) for part in parts])
     return gate.mask(regions.inline(region, Path()), f"mask {Path(region).name}")
-
-
-def _page(generator: Generator, pairs: list[Any], verdict: Verdict) -> str:
-    from rewrite.report.verdict import verdict_page
-
-    ranked = verdict.ranked()
-    middle = max(0, len(ranked) // 2 - SHOWN // 2)
-    chosen = {"The worst seeds": ranked[:SHOWN], "Seeds in the middle": ranked[middle : middle + SHOWN]}
-    rows = {title: _rows(generator, pairs, verdict, seeds) for title, seeds in chosen.items()}
-    return verdict_page(verdict.facts, rows, {title: [f"seed {one}" for one in of] for title, of in chosen.items()})
-
-
-def _rows(generator: Generator, pairs: list[Any], verdict: Verdict, seeds: list[int]) -> list[tuple[str, Tensor]]:
-    import torch
-
-    import edits
-    from rewrite.check.look import SIDE, images
-    from rewrite.perception.images import bicubic
-    from rewrite.report.verdict import heat
-
-    base = images(generator, seeds, verdict.view)
-    with edits.applied(generator.module, *pairs):
-        edited = images(generator, seeds, verdict.view)
-    if base.shape[-1] > SIDE:
-        base, edited = bicubic(base, SIDE), bicubic(edited, SIDE)
-    with torch.no_grad():
-        where = heat(verdict.view.distance.maps(base, edited))
-    return [("base", base), ("edited", edited), ("where", where)]
