@@ -13,7 +13,7 @@ from typing import Any
 
 from torch import Tensor
 
-from edits import canonical, identity
+from edits import canonical, display, identity
 from edits.canonical import Json
 from edits.errors import EditError
 from edits.identity import Base
@@ -75,6 +75,9 @@ class Edit:
     def __repr__(self) -> str:
         return f"Edit({self.content[:12]}, {', '.join(self.touched)}, strength {self.strength:g})"
 
+    def _repr_html_(self) -> str:
+        return display.edit(self)
+
     @cached_property
     def content(self) -> str:
         """The edit's name: SHA-256, in hexadecimal, over its operations, their tensors and its base.
@@ -82,6 +85,18 @@ class Edit:
         Of a composed edit: over the sorted contents and coefficients of its members. Strength, recipe,
         made_by and notes are not part of it.
         """
+        return self._digest()
+
+    def check_intact(self) -> None:
+        """EditError if somebody wrote to a tensor of this edit since its content was first asked for."""
+        for member, _ in self.parts(1.0):
+            if member._digest() != member.content:
+                raise EditError(
+                    f"the tensors of edit {member.content[:12]} were written to since it was made; expected a value "
+                    f"that nothing changes; load the edit anew, or make another one of clones"
+                )
+
+    def _digest(self) -> str:
         if self.members:
             return hashlib.sha256(canonical.text([[m.content, c] for m, c in self.members])).hexdigest()
         total = hashlib.sha256(canonical.text({"base": self.base.facts(), "operations": self.operation_facts()}))

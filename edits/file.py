@@ -22,7 +22,6 @@ import stat
 from collections.abc import Iterable, Iterator
 from io import BufferedReader
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 import torch
@@ -57,6 +56,11 @@ def load(path: Path_) -> Edit:
         raise EditError(
             f"{path} cannot be read ({error.strerror or error}); expected an edit file; check the path"
         ) from None
+    except MemoryError:
+        raise EditError(
+            f"{path} does not fit into the memory that there is; expected an edit, which is small beside its model; "
+            f"get a fresh copy of it, or free some memory"
+        ) from None
     except TooNew as error:
         raise EditError(f"{path} cannot be loaded: {_told(error)}") from None
     except EditError as error:
@@ -67,6 +71,7 @@ def load(path: Path_) -> Edit:
 
 def pack(edit: Edit) -> Iterator[bytes | memoryview]:
     """The bytes of the edit's file: the header, then each tensor. Raises EditError before the first chunk."""
+    edit.check_intact()
     header = _header(edit, _seal(edit))
 
     def chunks() -> Iterator[bytes | memoryview]:
@@ -170,7 +175,7 @@ def _seal(edit: Edit) -> str:
     return total.hexdigest()
 
 
-def _read(stream: BinaryIO, size: int) -> Edit:
+def _read(stream: BufferedReader, size: int) -> Edit:
     if size < 8:
         raise EditError(f"it has {size} bytes; expected at least 8")
     prefix = _exactly(stream, 8)
@@ -180,11 +185,8 @@ def _read(stream: BinaryIO, size: int) -> Edit:
     header = _exactly(stream, length)
     text, entries = _entries(canonical.parse(header), size - 8 - length)
     description = canonical.parse(text)
-    found = {}
-    for start, end, name, shape, dtype in entries:
-        layout, wanted = _TYPES[dtype]
-        values = np.frombuffer(_exactly(stream, end - start), layout).reshape(shape)
-        found[name] = torch.tensor(values, dtype=wanted)
+    _check_room(entries)
+    found = {name: _tensor(stream, shape, dtype) for _, _, name, shape, dtype in entries}
     edit, seal = restore(description, found)
     if _header(edit, seal) != prefix + header:
         raise EditError("its header is not in canonical form: the same edit is written differently")
@@ -224,9 +226,26 @@ def _entry(name: str, entry: Json) -> tuple[int, int, str, list[int], str]:
         raise EditError(f"tensor {name!r} is of type {dtype!r}; expected {' or '.join(_TYPES)}")
     if not _counts(shape) or not _counts(offsets) or len(shape) > 16 or len(offsets) != 2:
         raise EditError(f"tensor {name!r} has the shape {shape!r} at {offsets!r}; expected lists of whole numbers")
+    if 0 in shape:
+        raise EditError(f"tensor {name!r} of shape {shape} holds nothing; expected one element at least")
     if offsets[1] - offsets[0] != math.prod(shape) * int(_TYPES[dtype][0][-1]):
         raise EditError(f"tensor {name!r} of shape {shape} does not take {offsets[1] - offsets[0]} bytes")
     return offsets[0], offsets[1], name, shape, dtype
+
+
+def _check_room(entries: list[tuple[int, int, str, list[int], str]]) -> None:
+    """MemoryError, before anything is read, if the tensors and the copy of one cannot be held."""
+    sizes = [end - start for start, end, *_ in entries]
+    np.empty(sum(sizes) + 2 * max(sizes, default=0), np.uint8)
+
+
+def _tensor(stream: BufferedReader, shape: list[int], dtype: str) -> Tensor:
+    layout, wanted = _TYPES[dtype]
+    values = np.empty(shape, layout)
+    count = stream.readinto(values.reshape(-1).view(np.uint8).data)
+    if count != values.nbytes:
+        raise EditError(f"it ends early: {values.nbytes} bytes were expected and {count} are there")
+    return torch.from_numpy(values.astype(values.dtype.newbyteorder("="), copy=False)).to(wanted)
 
 
 def _told(error: EditError) -> str:
@@ -240,7 +259,7 @@ def _counts(value: Json) -> bool:
     return isinstance(value, list) and all(type(n) is int and 0 <= n < 2**63 for n in value)
 
 
-def _exactly(stream: BinaryIO, count: int) -> bytes:
+def _exactly(stream: BufferedReader, count: int) -> bytes:
     data = stream.read(count)
     if len(data) != count:
         raise EditError(f"it ends early: {count} bytes were expected and {len(data)} are there")

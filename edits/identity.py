@@ -2,7 +2,8 @@
 
 A touched tensor is known by three SHA-256 digests: of its values cast directly to float32, float16 and
 bfloat16. So the same weights are known again after they were stored at another precision, and nothing else is
-taken for them. Types wider than float32 are known to float32 only.
+taken for them. Types wider than float32 are known to float32 only. What is not real floating point (counters,
+masks, complex numbers) is not cast with a model, and is digested as it is.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ class Known:
 
 @dataclass(frozen=True)
 class Upstream:
-    """What the touched tensors depend on: sorted names, and digests over all names, shapes and values."""
+    """What the touched tensors depend on: sorted names, and digests over all names, shapes and their digests."""
 
     names: tuple[str, ...]
     digests: Digests
@@ -115,6 +116,58 @@ class Verdict:
         return tuple(name for name, match in self.touched.items() if match == "different")
 
 
+class Look:
+    """One look at named tensors: each is digested once, however many bases it is compared with.
+
+    They must not change while it is used.
+    """
+
+    def __init__(self, tensors: Mapping[str, Tensor]) -> None:
+        self.tensors = tensors
+        self._digests: dict[tuple[str, torch.dtype], str] = {}
+
+    def digest(self, name: str, dtype: torch.dtype) -> str:
+        """SHA-256, in hexadecimal, of the values of a tensor cast directly to `dtype`."""
+        if (name, dtype) not in self._digests:
+            self._digests[name, dtype] = digest(self.present(name), dtype)
+        return self._digests[name, dtype]
+
+    def together(self, names: Iterable[str], dtype: torch.dtype) -> str:
+        """SHA-256, in hexadecimal, over names, shapes and digests."""
+        total = hashlib.sha256()
+        for name in names:
+            digested = self.digest(name, dtype)
+            total.update(text([name, list(self.tensors[name].shape), digested]) + b"\n")
+        return total.hexdigest()
+
+    def present(self, name: str) -> Tensor:
+        """The tensor of that name; EditError, naming the nearest, if there is none or it has no values."""
+        if name not in self.tensors:
+            raise EditError(
+                f"there is no parameter {name!r} here; nearest: {nearest(name, self.tensors)}; check the model and "
+                f"the name"
+            )
+        tensor = self.tensors[name]
+        if tensor.device.type == "meta":
+            raise EditError(f"{name} has no values yet (meta device); load the weights first")
+        if tensor.layout != torch.strided or tensor.is_quantized:
+            raise EditError(
+                f"{name} is a {tensor.layout} tensor of {tensor.dtype}, which no edit can be held against; expected a "
+                f"strided one, not quantised; load the plain model"
+            )
+        return tensor
+
+    def editable(self, name: str) -> Tensor:
+        """The tensor of that name; EditError if it is not there, or no edit can change it."""
+        tensor = self.present(name)
+        if tensor.dtype not in EDITABLE:
+            raise EditError(
+                f"{name} is a tensor of {tensor.dtype}; expected float16, bfloat16, float32 or float64; edit a model "
+                f"that is not quantised"
+            )
+        return tensor
+
+
 def state(source: nn.Module | Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The stored tensors of a module or a state dict by name; a module's own tensors, not copies."""
     named = source.state_dict(keep_vars=True) if isinstance(source, nn.Module) else source
@@ -133,32 +186,26 @@ def describe(
     (touched ones are left out of it). Raises EditError for a name that is not there, naming the nearest, and
     for tensors without values.
     """
-    tensors, names = state(source), sorted(set(touched))
+    look, names = Look(state(source)), sorted(set(touched))
     above = sorted(set(upstream) - set(names))
-    known = {}
-    for name in names:
-        tensor = editable(tensors, name)
-        known[name] = Known(tuple(tensor.shape), _digests(tensor))
-    together = {precision: _together(tensors, above, dtype) for precision, dtype in _PRECISIONS.items()}
-    return Base(architecture, known, Upstream(tuple(above), Digests(**together)) if above else None)
+    known = {name: Known(tuple(look.editable(name).shape), _digests(partial(look.digest, name))) for name in names}
+    return Base(architecture, known, Upstream(tuple(above), _digests(partial(look.together, above))) if above else None)
 
 
-def compare(base: Base, source: nn.Module | Mapping[str, Tensor]) -> Verdict:
-    """How these weights compare with a base.
+def compare(base: Base, source: nn.Module | Mapping[str, Tensor] | Look) -> Verdict:
+    """How these weights compare with a base. One `Look` at them serves several bases.
 
     Raises EditError if a touched parameter is missing (naming the nearest), is no float tensor, or has
     another shape.
     """
-    tensors = state(source)
+    look = source if isinstance(source, Look) else Look(state(source))
     touched: dict[str, Match] = {}
     for name, known in base.touched.items():
-        tensor = editable(tensors, name)
-        if tuple(tensor.shape) != known.shape:
-            raise EditError(
-                f"{name} has shape {tuple(tensor.shape)}; expected {known.shape}; this edit was made for another model"
-            )
-        touched[name] = _match([tensor], known.digests, partial(digest, tensor))
-    return Verdict(touched, _compare_upstream(base.upstream, tensors))
+        shape = tuple(look.editable(name).shape)
+        if shape != known.shape:
+            raise EditError(f"{name} has shape {shape}; expected {known.shape}; this edit was made for another model")
+        touched[name] = _match(look, [name], known.digests, partial(look.digest, name))
+    return Verdict(touched, _compare_upstream(base.upstream, look))
 
 
 def merge(bases: Sequence[Base]) -> Base:
@@ -183,17 +230,6 @@ def merge(bases: Sequence[Base]) -> Base:
     return Base(architectures[0] if architectures else "", touched)
 
 
-def editable(tensors: Mapping[str, Tensor], name: str) -> Tensor:
-    """The tensor of that name; EditError, naming the nearest, if there is none or it cannot be edited."""
-    tensor = _present(tensors, name)
-    if tensor.dtype not in EDITABLE or tensor.layout != torch.strided:
-        raise EditError(
-            f"{name} is a {tensor.layout} tensor of {tensor.dtype}; expected a strided one of float16, "
-            f"bfloat16, float32 or float64; edit a model that is not quantised or sparse"
-        )
-    return tensor
-
-
 def digest(tensor: Tensor, dtype: torch.dtype) -> str:
     """SHA-256, in hexadecimal, of the values cast directly to `dtype`."""
     return hashlib.sha256(tensor_bytes(_cast(tensor, dtype))).hexdigest()
@@ -211,51 +247,34 @@ def check_name(name: object) -> None:
         raise EditError(f"{name!r} cannot be a parameter's name; expected printable text")
 
 
-def _present(tensors: Mapping[str, Tensor], name: str) -> Tensor:
-    if name not in tensors:
-        raise EditError(
-            f"there is no parameter {name!r} here; nearest: {nearest(name, tensors)}; check the model and the name"
-        )
-    if tensors[name].device.type == "meta":
-        raise EditError(f"{name} has no values yet (meta device); load the weights first")
-    return tensors[name]
-
-
 def _cast(tensor: Tensor, dtype: torch.dtype) -> Tensor:
-    real = torch.view_as_real(tensor.detach()) if tensor.is_complex() else tensor.detach()
-    return real.cpu().to(dtype)
+    """What a model's own cast to `dtype` makes of a tensor: `Module.half` leaves counters and complex numbers be."""
+    own = tensor.detach().cpu()
+    if own.is_complex():
+        return torch.view_as_real(own.resolve_conj())
+    return own.to(dtype) if own.is_floating_point() else own.to(torch.int64)
 
 
-def _digests(tensor: Tensor) -> Digests:
-    return Digests(**{precision: digest(tensor, dtype) for precision, dtype in _PRECISIONS.items()})
+def _digests(of: Callable[[torch.dtype], str]) -> Digests:
+    return Digests(**{precision: of(dtype) for precision, dtype in _PRECISIONS.items()})
 
 
-def _together(tensors: Mapping[str, Tensor], names: Iterable[str], dtype: torch.dtype) -> str:
-    total = hashlib.sha256()
-    for name in names:
-        tensor = _present(tensors, name)
-        total.update(text([name, list(tensor.shape)]) + b"\n")
-        total.update(tensor_bytes(_cast(tensor, dtype)))
-    return total.hexdigest()
-
-
-def _compare_upstream(upstream: Upstream | None, tensors: Mapping[str, Tensor]) -> Match:
+def _compare_upstream(upstream: Upstream | None, look: Look) -> Match:
     if upstream is None:
         return "unknown"
-    if not all(name in tensors for name in upstream.names):
+    if not all(name in look.tensors for name in upstream.names):
         return "different"
-    above = [tensors[name] for name in upstream.names]
-    return _match(above, upstream.digests, partial(_together, tensors, upstream.names))
+    return _match(look, upstream.names, upstream.digests, partial(look.together, upstream.names))
 
 
-def _match(tensors: Sequence[Tensor], digests: Digests, of: Callable[[torch.dtype], str]) -> Match:
+def _match(look: Look, names: Sequence[str], digests: Digests, of: Callable[[torch.dtype], str]) -> Match:
     if of(torch.float32) == digests.float32:
         return "exact"
     for precision in ("float16", "bfloat16"):
         dtype = _PRECISIONS[precision]
         # Rounding alone proves nothing: a small fine-tune rounds to the same values. Only weights that hold
         # nothing beyond this precision are the base's cast to it.
-        are_rounded = all(_holds_no_more_than(tensor, dtype) for tensor in tensors)
+        are_rounded = all(_holds_no_more_than(look.tensors[name], dtype) for name in names)
         if are_rounded and of(dtype) == getattr(digests, precision):
             return "cast"
     return "different"
@@ -263,4 +282,4 @@ def _match(tensors: Sequence[Tensor], digests: Digests, of: Callable[[torch.dtyp
 
 def _holds_no_more_than(tensor: Tensor, dtype: torch.dtype) -> bool:
     own = tensor.detach()
-    return bool((own == own.to(dtype).to(own.dtype)).all())
+    return not own.is_floating_point() or bool((own == own.to(dtype).to(own.dtype)).all())

@@ -58,18 +58,18 @@ def tensors(edit: Edit) -> dict[str, Tensor]:
 def restore(value: Json, found: dict[str, Tensor]) -> tuple[Edit, str]:
     """The edit of a record and its tensors, and the seal that the record states.
 
-    Raises EditError naming the field at fault, for tensors too many or too few, and if a stated content is
-    not the content.
+    Tensors are taken out of `found` as they are used, so that their memory is free once they are copied. Raises
+    EditError naming the field at fault, for tensors too many or too few, and if a stated content is not the
+    content.
     """
     _check_format(value)
     stated = _object(value, _FACTS | {"format", "content", "seal", "members"}, "the edit")
     check_digest(stated["seal"], "the seal")
-    left = dict(found)
 
     def take(name: str) -> Tensor:
-        if name not in left:
+        if name not in found:
             raise EditError(f"there is no tensor {name!r}; the description needs it")
-        return left.pop(name)
+        return found.pop(name)
 
     members = []
     for i, member in enumerate(_list(stated["members"], "members")):
@@ -80,8 +80,8 @@ def restore(value: Json, found: dict[str, Tensor]) -> tuple[Edit, str]:
         members.append((restored, _float(fields["coefficient"], f"the coefficient of member {i}")))
     edit = _edit(stated, take, "", tuple(members))
     _check_content(edit, stated["content"])
-    if left:
-        raise EditError(f"it holds the tensor {min(left)!r}, which the description does not name")
+    if found:
+        raise EditError(f"it holds the tensor {min(found)!r}, which the description does not name")
     return edit, stated["seal"]
 
 

@@ -6,9 +6,8 @@ pushes does not matter, dragging a strength accumulates nothing, and removal giv
 
 from __future__ import annotations
 
-import hashlib
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TypeVar
@@ -16,8 +15,7 @@ from typing import TypeVar
 import torch
 from torch import Tensor, nn
 
-from edits import clash, identity, ties
-from edits.canonical import tensor_bytes
+from edits import clash, display, fit, identity, ties
 from edits.edit import Edit
 from edits.errors import EditError, EditWarning
 from edits.materialise import Change, changes, materialise
@@ -34,11 +32,12 @@ class _State:
     plan: Mapping[str, tuple[Change, ...]] = field(default_factory=dict)
     tied: Mapping[str, tuple[str, ...]] = field(default_factory=dict)
     base: Mapping[str, Tensor] = field(default_factory=dict)
-    written: Mapping[str, str] = field(default_factory=dict)
+    written: Mapping[str, Tensor] = field(default_factory=dict)
 
 
 class Stack:
-    """Edits on one module. Only touched tensors are copied (to the CPU); parameters stay the same objects.
+    """Edits on one module. Only touched tensors are copied (to the CPU, as they were and as they were last
+    written); parameters stay the same objects.
 
     Every operation happens whole or not at all. Each first checks that the touched tensors hold what the
     stack last wrote, and raises EditError if something else has changed them; `clear(force=True)` is the way
@@ -48,6 +47,9 @@ class Stack:
     def __init__(self, module: nn.Module) -> None:
         self.module = module
         self._state = _State()
+
+    def _repr_html_(self) -> str:
+        return display.stack(self)
 
     @property
     def contents(self) -> tuple[tuple[Edit, float], ...]:
@@ -68,14 +70,14 @@ class Stack:
         changes, for an edit that alters nothing of the base at strength 1, and for weights out of the range
         of their type.
         """
-        reached = edit.accepted(edit.strength if strength is None else strength)
-        self._check_undisturbed()
-        self._check_new(edit)
-        overridden = self._judge(edit, force)
-        self._check_alters(edit)
-        state = self._state
-        forced = {**state.forced, edit.content: overridden} if overridden else state.forced
-        self._become({**state.contents, edit.content: (edit, reached)}, forced)
+        self._add([(edit, strength)], force)
+
+    def extend(self, edits: Iterable[tuple[Edit, float | None]], *, force: bool = False) -> None:
+        """Push several (edit, strength) pairs, all or none; None is the edit's own strength.
+
+        The bits are those of pushing one by one, in any order; the weights are looked at once for all.
+        """
+        self._add(list(edits), force)
 
     def set_strength(self, edit: Edit | str, strength: float) -> None:
         """Give an edit on the stack (or its content digest) another strength; EditError as from `push`."""
@@ -104,12 +106,12 @@ class Stack:
             return
         state, tensors = self._state, identity.state(self.module)
         names = {name: value for at, value in state.base.items() for name in state.tied[at]}
-        for name in names.keys() & tensors.keys():
-            _restore(tensors[name], names[name])
+        gone = [name for name in sorted(names) if name not in tensors or not _restored(tensors[name], names[name])]
         self._state = _State()
-        if gone := sorted(names.keys() - tensors.keys()):
+        if gone:
             raise EditError(
-                f"{', '.join(gone)} are no longer in the module; the rest of it is the base again; load it anew"
+                f"{', '.join(gone)} are no longer in the module, or hold no plain numbers; the rest of it is the base "
+                f"again; load it anew"
             )
 
     def disturbed(self) -> tuple[str, ...]:
@@ -119,8 +121,23 @@ class Stack:
             name
             for at, written in state.written.items()
             for name in state.tied[at]
-            if name not in tensors or _bits(tensors[name]) != written
+            if name not in tensors or not _holds(tensors[name], written)
         )
+
+    def _add(self, pairs: list[tuple[Edit, float | None]], force: bool) -> None:
+        reached = [(edit, edit.accepted(edit.strength if given is None else given)) for edit, given in pairs]
+        self._check_undisturbed()
+        state, tensors, known = self._state, identity.state(self.module), self._names()
+        look = identity.Look({name: state.base.get(known[name], tensor) for name, tensor in tensors.items()})
+        contents, forced = dict(state.contents), dict(state.forced)
+        for edit, strength in reached:
+            edit.check_intact()
+            _check_new(edit, contents)
+            overridden = fit.check(edit, look, force=force, stacklevel=4)
+            _check_alters(edit, look.tensors, known)
+            contents[edit.content] = (edit, strength)
+            forced |= {edit.content: overridden} if overridden else {}
+        self._become(contents, forced)
 
     def _check_undisturbed(self) -> None:
         if names := self.disturbed():
@@ -128,53 +145,6 @@ class Stack:
                 f"{', '.join(names)} changed behind the stack's back; expected the weights that it last "
                 f"wrote; `clear(force=True)` gives back the base, or load the module anew"
             )
-
-    def _check_new(self, edit: Edit) -> None:
-        there = {member.content: held for held, _ in self.contents for member, _ in held.parts(1.0)}
-        for member, _ in edit.parts(1.0):
-            if member.content in there:
-                raise EditError(
-                    f"edit {member.content[:12]} is on the stack already, in {there[member.content]!r}; "
-                    f"expected each edit once; use set_strength"
-                )
-
-    def _judge(self, edit: Edit, force: bool) -> tuple[str, ...]:
-        """Names of parameters whose base was overridden."""
-        known, state, tensors = self._names(), self._state, identity.state(self.module)
-        base = {name: state.base.get(known[name], tensor) for name, tensor in tensors.items()}
-        different: dict[str, None] = {}
-        elsewhere: list[Edit] = []
-        for member, _ in edit.parts(1.0):
-            verdict = identity.compare(member.base, base)
-            different |= dict.fromkeys(verdict.different)
-            elsewhere += [member] if verdict.upstream == "different" else []
-        if different and not force:
-            raise EditError(
-                f"{', '.join(different)} of this module are not the weights that edit {edit.content[:12]} "
-                f"was made for; expected its base, at any precision; load that model, or override with force"
-            )
-        for member in elsewhere:
-            warnings.warn(
-                f"edit {member.content[:12]} was made for other weights upstream of "
-                f"{', '.join(member.touched)}; it may not do here what it did there",
-                EditWarning,
-                stacklevel=3,
-            )
-        return tuple(different)
-
-    def _check_alters(self, edit: Edit) -> None:
-        known, state, tensors = self._names(), self._state, identity.state(self.module)
-        for member, _ in edit.parts(1.0):
-            plan: dict[str, list[Change]] = {}
-            for name, found in changes(member, 1.0).items():
-                plan.setdefault(known[name], []).extend(found)
-            bases = {at: state.base.get(at, tensors[at].detach().cpu()) for at in plan}
-            if all(torch.equal(materialise(bases[at], plan[at]), bases[at]) for at in plan):
-                raise EditError(
-                    f"edit {member.content[:12]} alters nothing of {', '.join(member.touched)} at strength "
-                    f"1; expected a change that outlasts rounding; edit the weights at a higher precision, "
-                    f"or leave the edit out"
-                )
 
     def _names(self) -> dict[str, str]:
         """For every name in the module, the one that its tensor goes by."""
@@ -191,19 +161,20 @@ class Stack:
                 found.setdefault(known[name], []).extend(made)
         plan = {at: tuple(sorted(made, key=lambda change: change.place)) for at, made in found.items()}
         clash.check(plan)
+        ties.check_own(self.module, tensors, [name for name in known if known[name] in plan])
         tied, base, written = dict(state.tied), dict(state.base), dict(state.written)
         for at in plan:
             tied[at] = tuple(name for name in known if known[name] == at)
             ties.check_alone(at, tensors, tied[at])
             if at not in base:
                 base[at] = tensors[at].detach().cpu().clone(memory_format=torch.contiguous_format)
-                written[at] = _bits(base[at])
+                written[at] = base[at]
         fresh = {
             at: _made(at, base[at], plan.get(at, ()))
             for at in sorted(base)
             if plan.get(at, ()) != state.plan.get(at, ())
         }
-        written |= {at: _bits(value) for at, value in fresh.items()}
+        written |= fresh
         after = _State(contents, forced, plan, _only(tied, plan), _only(base, plan), _only(written, plan))
         self._write([(tensors[name], fresh[at]) for at in fresh for name in tied[at]], after)
 
@@ -245,8 +216,7 @@ def applied(module: nn.Module, *edits: tuple[Edit, float | None], force: bool = 
     """
     stack, left_by_exception = Stack(module), True
     try:
-        for edit, strength in edits:
-            stack.push(edit, strength, force=force)
+        stack.extend(edits, force=force)
         yield stack
         left_by_exception = False
     finally:
@@ -271,11 +241,44 @@ def _made(name: str, base: Tensor, made: tuple[Change, ...]) -> Tensor:
     return value
 
 
-def _bits(tensor: Tensor) -> str:
-    """A digest of type, shape and bits."""
-    total = hashlib.sha256(f"{tensor.dtype} {tuple(tensor.shape)}\n".encode())
-    total.update(tensor_bytes(tensor))
-    return total.hexdigest()
+def _check_new(edit: Edit, contents: Mapping[str, tuple[Edit, float]]) -> None:
+    there = {member.content: held for held, _ in contents.values() for member, _ in held.parts(1.0)}
+    for member, _ in edit.parts(1.0):
+        if member.content in there:
+            raise EditError(
+                f"edit {member.content[:12]} is on the stack already, in {there[member.content]!r}; "
+                f"expected each edit once; use set_strength"
+            )
+
+
+def _check_alters(edit: Edit, base: Mapping[str, Tensor], known: Mapping[str, str]) -> None:
+    for member, _ in edit.parts(1.0):
+        plan: dict[str, list[Change]] = {}
+        for name, found in changes(member, 1.0).items():
+            plan.setdefault(known[name], []).extend(found)
+        if all(torch.equal(materialise(base[at], plan[at]), base[at].detach().cpu()) for at in plan):
+            raise EditError(
+                f"edit {member.content[:12]} alters nothing of {', '.join(member.touched)} at strength "
+                f"1; expected a change that outlasts rounding; edit the weights at a higher precision, "
+                f"or leave the edit out"
+            )
+
+
+def _holds(tensor: Tensor, written: Tensor) -> bool:
+    """Whether a tensor still has this type, this shape and these bits."""
+    if not _plain(tensor) or tensor.dtype != written.dtype or tensor.shape != written.shape:
+        return False
+    return torch.equal(_bits(tensor), _bits(written))
+
+
+def _bits(tensor: Tensor) -> Tensor:
+    """The bits as integers: as floating point, NaN would differ from itself and -0 be 0."""
+    flat = tensor.detach().cpu().contiguous().reshape(-1)
+    return flat.view({1: torch.uint8, 2: torch.int16, 4: torch.int32}.get(flat.element_size(), torch.int64))
+
+
+def _plain(tensor: Tensor) -> bool:
+    return tensor.device.type != "meta" and tensor.layout == torch.strided and not tensor.is_quantized
 
 
 def _put(tensor: Tensor, value: Tensor) -> None:
@@ -283,11 +286,15 @@ def _put(tensor: Tensor, value: Tensor) -> None:
         tensor.copy_(value)
 
 
-def _restore(tensor: Tensor, value: Tensor) -> None:
+def _restored(tensor: Tensor, value: Tensor) -> bool:
+    """Give a tensor these values, their type and shape; whether that can be done."""
+    if not _plain(tensor):
+        return False
     if tensor.dtype == value.dtype and tensor.shape == value.shape:
         _put(tensor, value)
     else:
         tensor.data = value.to(tensor.device, copy=True)
+    return True
 
 
 def _without(mapping: Mapping[str, T], key: str) -> dict[str, T]:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping
+from collections.abc import Hashable, Iterable, Mapping
+from itertools import chain
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from edits.errors import EditError
 
@@ -34,6 +35,17 @@ def check_alone(name: str, tensors: Mapping[str, Tensor], tied: tuple[str, ...])
             raise EditError(
                 f"{name} and {other} share part of their memory, so that one cannot be edited without the "
                 f"other; expected separate or wholly tied tensors; clone one of them first"
+            )
+
+
+def check_own(module: nn.Module, tensors: Mapping[str, Tensor], names: Iterable[str]) -> None:
+    """EditError if a tensor of the module's state dict is a copy, so that writing to it would change nothing."""
+    own = {_address(tensor) for tensor in chain(module.parameters(), module.buffers())}
+    for name in names:
+        if tensors[name].numel() and _address(tensors[name]) not in own:
+            raise EditError(
+                f"the module's state dict gives {name} as a copy, and editing that would change nothing; expected the "
+                f"tensor itself; edit the part of the module that holds it"
             )
 
 

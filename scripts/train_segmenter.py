@@ -18,6 +18,7 @@ from typing import Annotated
 import numpy as np
 import torch
 import typer
+from einops import rearrange
 from rich.console import Console
 from rich.table import Table
 from scenes import CLASSES, render
@@ -41,14 +42,16 @@ CHUNK = 100
 """Scenes labelled between renderings."""
 WARM, DECAY = 0.05, 0.7
 """Shares of the plan: the learning rate rises over the first, and falls to nothing over the last."""
+REACH = 8
+"""Pixels by which a scene is moved at most, each way."""
 SPARED = 0.4
-"""Share of images that are trained on as they were rendered."""
+"""Share of images that are left where they are, and of those whose pixels are left as they are."""
 
 
 @app.command()
 def train(
     out: Annotated[Path, typer.Option(help="The segmenter's file.")],
-    images: Annotated[int, typer.Option(help="The plan: scenes to train on.")] = 40_000,
+    images: Annotated[int, typer.Option(help="The plan: scenes to train on.")] = 36_000,
     minutes: Annotated[float | None, typer.Option(help="Or minutes, where they are over before.")] = None,
     widths: Annotated[str, typer.Option(help="Channels at 32, 16 and 8 px.")] = "32,64,80",
     batch: int = 32,
@@ -73,7 +76,7 @@ def train(
         if progress >= 1:
             break
         optimiser.param_groups[0]["lr"] = rate * min(1, (progress + batch / images) / WARM, (1 - progress) / DECAY)
-        scenes, truth = painted(range(seen, min(seen + batch, images)))
+        scenes, truth = shifted(*painted(range(seen, min(seen + batch, images))), draws)
         loss = F.cross_entropy(network(softened(scenes, draws)), truth)
         optimiser.zero_grad()
         loss.backward()
@@ -115,6 +118,17 @@ def painted(seeds: range) -> tuple[Tensor, Tensor]:
     return floats, torch.from_numpy(truth.astype(np.int64))
 
 
+def shifted(images: Tensor, truth: Tensor, draws: torch.Generator) -> tuple[Tensor, Tensor]:
+    """Most scenes a little off, each with its labels and its edges drawn out: no class is known by its place alone."""
+    count, _, height, width = images.shape
+    down, right = torch.randint(-REACH, REACH + 1, (2, count, 1), generator=draws)
+    moved = torch.rand(count, 1, generator=draws) >= SPARED
+    rows = (torch.arange(height) - down * moved).clamp(0, height - 1)[:, :, None]
+    columns = (torch.arange(width) - right * moved).clamp(0, width - 1)[:, None, :]
+    each = torch.arange(count)[:, None, None]
+    return rearrange(images[each, :, rows, columns], "n h w c -> n c h w"), truth[each, rows, columns]
+
+
 def softened(images: Tensor, draws: torch.Generator) -> Tensor:
     """Most images as a generator might paint them: blurred or with halos, grained, off in colour; the labels stay."""
 
@@ -127,7 +141,7 @@ def softened(images: Tensor, draws: torch.Generator) -> Tensor:
     blurred = F.conv2d(F.pad(images, (2, 2, 2, 2), mode="replicate"), kernel, groups=3)
     changed = images.lerp(blurred, each(-0.4, 1.0))
     changed = changed * each(0.85, 1.15) * each(0.92, 1.08, 3) + each(-0.08, 0.08, 3)
-    changed = changed + each(0.0, 0.1) * torch.randn(images.shape, generator=draws)
+    changed = changed + each(0.0, 0.06) * torch.randn(images.shape, generator=draws)
     return torch.where(each(0.0, 1.0) < SPARED, images, changed).contiguous(memory_format=torch.channels_last)
 
 

@@ -11,10 +11,14 @@ from typer.main import get_command
 
 from rewrite.cli import failure, signals
 from rewrite.cli.apply import apply
+from rewrite.cli.card import card
 from rewrite.cli.check import check
 from rewrite.cli.compose import compose
 from rewrite.cli.conflict import conflict
 from rewrite.cli.demo import demo
+from rewrite.cli.diff import diff
+from rewrite.cli.export import export
+from rewrite.cli.import_ import import_
 from rewrite.cli.inspect import inspect
 from rewrite.cli.models import models
 from rewrite.cli.pull import pull
@@ -30,8 +34,10 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode=None,
 )
-for verb in (models, pull, inspect, sample, rule, show, compose, conflict, apply, check, demo):
-    app.command()(spoken(verb))
+for verb in (
+    models, pull, inspect, sample, rule, show, compose, conflict, apply, check, diff, export, import_, card, demo,
+):  # fmt: skip
+    app.command(verb.__name__.rstrip("_"))(spoken(verb))
 
 
 @app.callback(invoke_without_command=True)

@@ -28,6 +28,13 @@ class Seeds:
 
 
 @dataclass(frozen=True)
+class Numbers:
+    """Finite numbers in the order they were given."""
+
+    values: tuple[float, ...]
+
+
+@dataclass(frozen=True)
 class EditAt:
     """An edit's file and the strength asked for; None is the edit's own."""
 
@@ -35,9 +42,10 @@ class EditAt:
     strength: float | None
 
     def load(self) -> tuple[edits.Edit, float | None]:
-        import edits
+        """The edit, fetched first if its path is an address on the hub."""
+        from rewrite import hub
 
-        return edits.load(self.path), self.strength
+        return hub.load(self.path), self.strength
 
 
 class Noise(StrEnum):
@@ -101,6 +109,11 @@ def number(text: str | float) -> float:
     if not math.isfinite(value):
         raise typer.BadParameter(f"{text!r} is no finite number; give one, like 0.7")
     return value
+
+
+def numbers(text: str) -> Numbers:
+    """Finite numbers from '-1,0,0.5'."""
+    return Numbers(tuple(number(part) for part in text.split(",")))
 
 
 def writable(text: str | Path) -> Path:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rewrite.cli.arguments import Noise, Seeds, made_room, number
+from rewrite.cli.arguments import Noise, Numbers, Seeds, made_room, number, numbers
 from rewrite.cli.generators import opened
 from rewrite.cli.options import Device, EditOptions, Force, ModelName, PictureOut, SeedsOption
 from rewrite.cli.voice import Voice
+
+if TYPE_CHECKING:
+    import edits
+    from rewrite.generator import Generator
 
 SHOWN = Seeds(tuple(range(16)))
 
@@ -22,6 +26,13 @@ Truncation = Annotated[
     ),
 ]  # fmt: skip
 NoiseInputs = Annotated[Noise, typer.Option("--noise", help="The model's stored noise, or none.")]
+Strengths = Annotated[
+    Numbers | None,
+    typer.Option(
+        "--strengths", metavar="X,X,...", help="Strips: the one edit given, at each of these, a row a seed.",
+        parser=numbers,
+    ),
+]  # fmt: skip
 Label = Annotated[int | None, typer.Option("--label", min=0, help="The class, for a conditional model.")]
 
 
@@ -30,6 +41,7 @@ def sample(
     model: ModelName,
     out: PictureOut = Path("grid.png"),
     edit: EditOptions = None,
+    strengths: Strengths = None,
     seeds: SeedsOption = None,
     truncation: Truncation = 1.0,
     size: Size = 256,
@@ -42,15 +54,20 @@ def sample(
     import edits
     from rewrite.report import grid, render, save
 
+    if strengths is not None and len(edit or ()) != 1:
+        raise typer.BadParameter(f"--strengths is for one --edit, and there are {len(edit or ())}; compose them first")
     shown = (seeds or SHOWN).values
     pairs = [one.load() for one in edit or ()]
     generator = opened(voice, model, device)
-    with edits.applied(generator.module, *pairs, force=force), voice.progress() as progress:
-        images = render(
-            generator, shown, size,
-            truncation=truncation, noise=noise.value, label=label, progress=progress,
-        )  # fmt: skip
-    save(grid(images, shown, size), made_room(out))
+    looks: dict[str, Any] = {"truncation": truncation, "noise": noise.value}
+    if strengths is not None:
+        looks |= {"label": None if label is None else [label], "force": force}
+        picture = _strips(voice, generator, pairs[0][0], strengths, shown, size, looks)
+    else:
+        with edits.applied(generator.module, *pairs, force=force), voice.progress() as progress:
+            images = render(generator, shown, size, **looks, label=label, progress=progress)
+        picture = grid(images, shown, size)
+    save(picture, made_room(out))
     facts = {
         "out": str(out),
         "model": generator.name or model,
@@ -58,6 +75,7 @@ def sample(
         "truncation": truncation,
         "noise": noise.value,
         "label": label,
+        "strengths": strengths and list(strengths.values),
         "edits": [
             {"content": one.content, "strength": one.strength if strength is None else strength}
             for one, strength in pairs
@@ -65,3 +83,22 @@ def sample(
     }
     with_edits = f" with {len(pairs)} edit{'s' * (len(pairs) != 1)}" if pairs else ""
     voice.result(facts, f"{out}: {len(shown)} images of {facts['model']}{with_edits}")
+
+
+def _strips(
+    voice: Voice, generator: Generator, edit: edits.Edit, strengths: Numbers, seeds: tuple[int, ...], size: int,
+    looks: dict[str, Any],
+) -> Any:  # fmt: skip
+    """A row a seed, a column a strength; the weights stay as they are."""
+    from rewrite import live
+    from rewrite.report import check_room, levels, sheet, shrink
+
+    check_room(len(strengths.values), size, len(seeds))
+    rows = []
+    with voice.progress() as progress:
+        for done, seed in enumerate(seeds):
+            progress("strips", done, len(seeds))
+            images = live.strip(generator, edit, strengths.values, generator.latents([seed]), **looks)
+            rows.append((f"seed {seed}", levels(shrink(images.cpu(), size))))
+        progress("strips", len(seeds), len(seeds))
+    return sheet(rows, [f"{strength:g}" for strength in strengths.values], size)

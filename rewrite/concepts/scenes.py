@@ -20,7 +20,7 @@ from safetensors.torch import save
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from edits.file import write_atomically
+from edits.file import open_regular, write_atomically
 from rewrite.concepts.confusion import Confusion
 from rewrite.errors import RewriteError
 
@@ -149,7 +149,7 @@ def segmenter(path: Path | None = None, *, device: str = "cpu") -> SceneSegmente
         with as_file(files("rewrite.concepts") / SHIPPED) as shipped:
             return segmenter(shipped, device=device)
     try:
-        with safe_open(path, "pt") as file:
+        with open_regular(path), safe_open(path, "pt") as file:
             facts = _facts(path, file.metadata() or {})
             tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
     except (SafetensorError, OSError) as error:
@@ -160,7 +160,9 @@ def segmenter(path: Path | None = None, *, device: str = "cpu") -> SceneSegmente
     with torch.device("meta"):
         network = UNet(len(facts.classes), facts.widths)
     _check(path, network, tensors)
-    network.load_state_dict({name: tensor.float() for name, tensor in tensors.items()}, assign=True)
+    # Copies: what was read may be a view of the file.
+    copies = {name: tensor.to(torch.float32, copy=True) for name, tensor in tensors.items()}
+    network.load_state_dict(copies, assign=True)
     return SceneSegmenter(network.requires_grad_(False).eval().to(device), facts)
 
 

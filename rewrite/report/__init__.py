@@ -3,7 +3,7 @@
 from rewrite.report.describe import EditFacts, abridged, edit_facts, layer_facts, model_facts
 from rewrite.report.page import Section, Sheet, Table, edits_table, page, save_page, timings_table
 from rewrite.report.render import compared, render
-from rewrite.report.sheets import grid, save, sheet, shrink
+from rewrite.report.sheets import check_room, grid, levels, save, sheet, shrink
 
 __all__ = [
     "EditFacts",
@@ -11,11 +11,13 @@ __all__ = [
     "Sheet",
     "Table",
     "abridged",
+    "check_room",
     "compared",
     "edit_facts",
     "edits_table",
     "grid",
     "layer_facts",
+    "levels",
     "model_facts",
     "page",
     "render",

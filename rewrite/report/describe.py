@@ -6,7 +6,10 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from torch import Tensor
+
 import edits
+from edits import materialise
 from rewrite.generator import Generator, Layer
 
 LONGEST_LIST = 16
@@ -42,12 +45,21 @@ def layer_facts(layer: Layer) -> dict[str, Any]:
     }
 
 
-def edit_facts(edit: edits.Edit) -> dict[str, Any]:
-    """Everything in an edit but its tensors: operations, base, recipe, notes, members."""
+def edit_facts(edit: edits.Edit, generator: Generator | None = None) -> dict[str, Any]:
+    """Everything in an edit but its tensors: operations, base, recipe, notes, members.
+
+    With a generator also whether its weights are the edit's base, and the norm of each operation's change relative to
+    the tensor's. EditError if they do not fit at all.
+    """
+    relative, fit = ([None] * len(edit.rows), None) if generator is None else _on(edit, generator)
     return {
         "content": edit.content,
         "strength": edit.strength,
-        "operations": [{**asdict(row), "shape": list(row.shape)} for row in edit.rows],
+        "operations": [
+            {**asdict(row), "shape": list(row.shape), "relative": share}
+            for row, share in zip(edit.rows, relative, strict=True)
+        ],
+        "fit": fit,
         "base": edit.base.facts(),
         "recipe": edit.recipe,
         "made_by": dict(edit.made_by),
@@ -65,6 +77,28 @@ def edit_facts(edit: edits.Edit) -> dict[str, Any]:
             for member, coefficient in edit.members
         ],
     }
+
+
+def _on(edit: edits.Edit, generator: Generator) -> tuple[list[float | None], dict[str, Any]]:
+    look = edits.identity.Look(edits.identity.state(generator.module))
+    verdicts = [edits.compare(member.base, look) for member, _ in edit.parts(1.0)]
+    shares = [
+        _relative(look.editable(name), operation)
+        for member, _ in edit.parts(1.0)
+        for name, operations in member.operations.items()
+        for operation in operations
+    ]
+    touched = {name: match for verdict in verdicts for name, match in verdict.touched.items()}
+    upstream = sorted({verdict.upstream for verdict in verdicts})
+    return shares, {"model": generator.name or generator.architecture, "touched": touched, "upstream": upstream}
+
+
+def _relative(weight: Tensor, operation: edits.Add | edits.Scale | edits.Set) -> float | None:
+    """||W' - W|| / ||W|| at strength 1, rounding aside; None for a tensor of zeros."""
+    base = weight.detach().cpu().double()
+    changed = materialise.materialise(base, [materialise.Change("", "", 0, 1.0, operation)])
+    whole = float(base.norm())
+    return float((changed - base).norm()) / whole if whole else None
 
 
 @dataclass(frozen=True)

@@ -69,11 +69,22 @@ class Evidence:
 
 
 def gather(
-    generator: Generator, layer: Layer, recipe: Recipe, world: Background, progress: Progress = quiet
+    generator: Generator,
+    layer: Layer,
+    recipe: Recipe,
+    world: Background | None,
+    progress: Progress = quiet,
+    *,
+    weight: Tensor | None = None,
 ) -> Evidence:
-    """Evidence of a recipe at one layer, from forward passes up to that layer."""
+    """Evidence of a recipe at one layer, from forward passes up to that layer.
+
+    Values are those of the canonical `weight`; of the module's own where it is left out. `world` tells an erase which
+    units are peculiar; a copy does without.
+    """
     check_editable(layer)
-    weight = canonical(layer, generator.module.state_dict()[layer.weight])
+    if weight is None:
+        weight = canonical(layer, generator.module.state_dict()[layer.weight])
     passes = Passes(generator, layer, recipe.truncation)
     contexts = []
     for number, region in enumerate(recipe.where):
@@ -131,9 +142,11 @@ def _covered_keys(state: State, region: Region) -> tuple[Tensor, Tensor]:
     return maps(state.key)[0].detach().cpu().double()[:, ys, xs].T, covered[ys, xs]
 
 
-def _peculiar_units(recipe: Recipe, keys: Tensor, weight: Tensor, world: Background) -> Tensor | None:
+def _peculiar_units(recipe: Recipe, keys: Tensor, weight: Tensor, world: Background | None) -> Tensor | None:
     if recipe.erase is None:
         return None
+    if world is None:
+        raise RewriteError("an erase needs the layer's moments to tell which units are peculiar; give them")
     if recipe.erase.units > keys.shape[1]:
         raise RewriteError(
             f"erase asks for {recipe.erase.units} units and the layer has {keys.shape[1]}; ask for fewer"

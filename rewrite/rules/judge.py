@@ -49,18 +49,16 @@ class Judge:
     @cached_property
     def own_energy(self) -> float:
         """E||v||^2 over the probe, per output cell."""
-        return _mean_square(respond(self.layer, state.key.cpu(), self.weight.float()) for state in self.probe)
+        return own_energy(self.layer, self.weight, self.probe)
 
     def measure(self, change: Change) -> Measured:
         """The true figures of a change."""
         evidence = self.evidence
-        after = evidence.value + response(evidence, change)
-        if self.layer.gain is not None:
-            after = after * self._ratio(change, evidence.style)[evidence.example]
+        after = values_after(self.layer, self.weight, evidence, change)
         mass, wanted = evidence.weight[:, None], evidence.target - evidence.value
         before_error = float((mass * wanted**2).sum())
         error = float((mass * (evidence.target - after) ** 2).sum())
-        shift, drift = self._elsewhere(change)
+        shift, drift = elsewhere(self.layer, self.weight, self.probe, change)
         total = error + self.mu * float(evidence.weight.sum()) * shift
         return Measured((error / before_error) ** 0.5, (shift / self.own_energy) ** 0.5, drift, total)
 
@@ -80,33 +78,13 @@ class Judge:
             f"layer"
         )
 
-    def _ratio(self, change: Change, style: Tensor | None) -> Tensor:
-        """g1/g0 per image and output channel (N, out)."""
-        before = gain(self.layer, self.weight, style)
-        after = gain(self.layer, self.weight + change.dense(), style)
-        if before is None or after is None:
-            raise RewriteError(f"{self.layer.name} has no gain to compare; measure its response alone")
-        return after / before
 
-    def _elsewhere(self, change: Change) -> tuple[float, float]:
-        """E||dv||^2 over the probe, per output cell, and the drift of gains."""
-        read, moved = change.context.float(), change.response.float()
-
-        def shift(state: State) -> Tensor:
-            key = maps(state.key).cpu()
-            return respond(self.layer, torch.einsum("ri,nihw->nrhw", read, key), moved)
-
-        if self.layer.gain is None:
-            return _mean_square(map(shift, self.probe)), 0.0
-        ratios = [self._ratio(change, style_of(state)) for state in self.probe]
-        drift = float(torch.cat([(ratio - 1).abs() for ratio in ratios]).mean())
-
-        def gained(state: State, ratio: Tensor) -> Tensor:
-            before = respond(self.layer, state.key.cpu(), self.weight.float())
-            factor = ratio[:, :, None, None].float()
-            return before * (factor - 1) + shift(state) * factor
-
-        return _mean_square(map(gained, self.probe, ratios)), drift
+def values_after(layer: Layer, weight: Tensor, evidence: Evidence, change: Change) -> Tensor:
+    """Values (P, out) at the evidence's positions under a change, in units of each image's own gain at base."""
+    after = evidence.value + response(evidence, change)
+    if layer.gain is not None:
+        after = after * _ratio(layer, weight, change, evidence.style)[evidence.example]
+    return after
 
 
 def response(evidence: Evidence, change: Change) -> Tensor:
@@ -114,11 +92,45 @@ def response(evidence: Evidence, change: Change) -> Tensor:
     return torch.einsum("ptr,ort->po", evidence.patches @ change.context.T, change.response.flatten(2))
 
 
+def own_energy(layer: Layer, weight: Tensor, probe: Sequence[State]) -> float:
+    """E||v||^2 of a canonical weight over natural images held at the layer, per output cell."""
+    return _mean_square(respond(layer, state.key.cpu(), weight.float()) for state in probe)
+
+
+def elsewhere(layer: Layer, weight: Tensor, probe: Sequence[State], change: Change) -> tuple[float, float]:
+    """What a change does to natural images held at the layer: E||dv||^2 per output cell, and the drift of gains."""
+    read, moved = change.context.float(), change.response.float()
+
+    def shift(state: State) -> Tensor:
+        key = maps(state.key).cpu()
+        return respond(layer, torch.einsum("ri,nihw->nrhw", read, key), moved)
+
+    if layer.gain is None:
+        return _mean_square(map(shift, probe)), 0.0
+    ratios = [_ratio(layer, weight, change, style_of(state)) for state in probe]
+    drift = float(torch.cat([(ratio - 1).abs() for ratio in ratios]).mean())
+
+    def gained(state: State, ratio: Tensor) -> Tensor:
+        before = respond(layer, state.key.cpu(), weight.float())
+        factor = ratio[:, :, None, None].float()
+        return before * (factor - 1) + shift(state) * factor
+
+    return _mean_square(map(gained, probe, ratios)), drift
+
+
 def probe(generator: Generator, layer: Layer, truncation: float) -> list[State]:
     """Natural images held at a layer, of the stream that no background is taken over."""
     return [
         natural(generator, layer, HELD_OUT, range(row, row + 1), truncation=truncation) for row in range(PROBE_IMAGES)
     ]
+
+
+def _ratio(layer: Layer, weight: Tensor, change: Change, style: Tensor | None) -> Tensor:
+    """g1/g0 per image and output channel (N, out)."""
+    before, after = gain(layer, weight, style), gain(layer, weight + change.dense(), style)
+    if before is None or after is None:
+        raise RewriteError(f"{layer.name} has no gain to compare; measure its response alone")
+    return after / before
 
 
 def _mean_square(values: Iterable[Tensor]) -> float:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
 import torch
+from torch import Tensor
 
 import edits
-from rewrite.background import Background, background
+from rewrite.background import background
 from rewrite.errors import RewriteError
-from rewrite.generator import Generator, Layer
+from rewrite.generator import Generator
 from rewrite.memory import Change, as_operation, canonical
 from rewrite.progress import Progress, quiet
 from rewrite.rules.auto import Setting, choose
@@ -35,32 +37,39 @@ def rule(
     asked = _for_model(read(recipe) if isinstance(recipe, str | Path) else parse(recipe), generator)
     setting, why = choose(generator, asked, progress)
     layer = generator.layer(setting.layer)
-    world = background(generator, layer, samples=asked.samples, truncation=asked.truncation, progress=progress)
-    evidence = gather(generator, layer, asked, world, progress)
-    change, notes = _solved(generator, layer, asked, setting, evidence, world, progress)
+    followed = follow(
+        generator, asked, setting, canonical(layer, generator.module.state_dict()[layer.weight]), progress=progress
+    )
     return edits.Edit(
-        operations={layer.weight: (as_operation(layer, change),)},
+        operations={layer.weight: (as_operation(layer, followed.change),)},
         base=edits.identity.describe(
             generator.module, [layer.weight], upstream=layer.upstream, architecture=generator.architecture
         ),
         strength=setting.strength,
         recipe=asked.as_json(),
         made_by={"tool": "rewrite", "version": version("rewrite"), "verb": "rule"},
-        notes=notes if why is None else notes | {"auto": why},
+        notes=followed.notes if why is None else followed.notes | {"auto": why},
     )
 
 
-def _solved(
-    generator: Generator,
-    layer: Layer,
-    recipe: Recipe,
-    setting: Setting,
-    evidence: Evidence,
-    world: Background,
-    progress: Progress,
-) -> tuple[Change, dict[str, Any]]:
-    """The change as it will be stored, and its figures on the true layer at the edit's own strength."""
-    weight, covariance = canonical(layer, generator.module.state_dict()[layer.weight]), world.moments.at((0, 0))
+@dataclass(frozen=True)
+class Followed:
+    """A recipe followed at one layer."""
+
+    change: Change
+    """As it will be stored."""
+    evidence: Evidence
+    notes: dict[str, Any]
+    """Its figures on the true layer, at the setting's strength."""
+
+
+def follow(
+    generator: Generator, recipe: Recipe, setting: Setting, weight: Tensor, *, progress: Progress = quiet
+) -> Followed:
+    """The change that a recipe asks of its layer's canonical `weight`, on keys of the module as it is upstream."""
+    layer = generator.layer(setting.layer)
+    world = background(generator, layer, samples=recipe.samples, truncation=recipe.truncation, progress=progress)
+    evidence, covariance = gather(generator, layer, recipe, world, progress, weight=weight), world.moments.at((0, 0))
     read = None if setting.rank == "full" else context(directions(evidence, covariance, recipe.eps), setting.rank)
     if recipe.method == "gradient":
         every = torch.eye(layer.in_features, dtype=torch.float64)
@@ -74,7 +83,7 @@ def _solved(
     judge = Judge(layer, weight, evidence, probe(generator, layer, recipe.truncation), setting.mu)
     change, step = judge.accept(change)
     found = judge.measure(change.scaled(setting.strength))
-    return change, {
+    notes = {
         "layer": layer.name,
         "rank": change.rank,
         "energy_kept": _short(kept),
@@ -83,6 +92,7 @@ def _solved(
         "background_shift": _short(found.background),
         "gain_drift": _short(found.drift),
     }
+    return Followed(change, evidence, notes)
 
 
 def _for_model(recipe: Recipe, generator: Generator) -> Recipe:

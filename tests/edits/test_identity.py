@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import nn
 
-from edits import EditError, EditWarning, Stack, compare, describe
+from edits import EditError, EditWarning, Stack, compare, describe, identity
 
 
 def cast(net, dtype):
@@ -42,7 +42,7 @@ def test_a_fine_tune_is_different(net, scale, dtype):
         tuned.linear.mul_(1 + scale * torch.randn(6, 5, generator=torch.Generator().manual_seed(1)))
         tuned.bias.add_(scale)
     if dtype is not None and scale == 1e-3:
-        tuned = cast(tuned, torch.float16)
+        tuned = cast(tuned, dtype)
     verdict = compare(base, tuned)
     assert verdict.different == ("linear",)
     assert verdict.upstream == "different"
@@ -93,6 +93,59 @@ def test_upstream_digest_covers_names_and_shapes():
     tensors = {"w": torch.ones(1), "a": torch.ones(2), "b": torch.ones(2), "c": torch.ones(2, 1)}
     digests = {describe(tensors, ["w"], [name]).upstream.digests.float32 for name in "abc"}
     assert len(digests) == 3
+
+
+class Counted(nn.Module):
+    """Buffers that a cast of the model leaves as they are."""
+
+    def __init__(self):
+        super().__init__()
+        self.weight = nn.Parameter(torch.tensor([0.1, 0.7, -3.3]))
+        self.register_buffer("batches", torch.tensor(100_001))
+        self.register_buffer("mask", torch.tensor([True, False]))
+        self.register_buffer("phase", torch.tensor([0.1 + 0.7j]))
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16])
+def test_what_a_cast_leaves_alone_does_not_hide_it(dtype):
+    net = Counted()
+    base = describe(net, ["weight"], ["batches", "mask", "phase"])
+    tuned = getattr(copy.deepcopy(net), {torch.float16: "half", torch.bfloat16: "bfloat16"}[dtype])()
+    verdict = compare(base, tuned)
+    assert (dict(verdict.touched), verdict.upstream) == ({"weight": "cast"}, "exact")
+    for name, value in (("batches", 100_002), ("mask", True), ("phase", 0.1)):
+        changed = copy.deepcopy(tuned)
+        getattr(changed, name).view(-1)[-1] = value
+        assert compare(base, changed).upstream == "different", name
+
+
+@pytest.mark.parametrize(
+    "tensor",
+    [torch.eye(2).to_sparse(), torch.ones(2, device="meta")],
+    ids=["sparse", "meta"],
+)
+def test_what_cannot_be_digested_is_an_error_of_ours(make, net, tensor):
+    edit = make.edit(net, 1, ("linear",), upstream=["noise"])
+    with pytest.raises(EditError, match="noise"):
+        describe({"linear": net.linear, "noise": tensor}, ["linear"], ["noise"])
+    with pytest.raises(EditError, match="noise"):
+        compare(edit.base, {"linear": net.linear, "noise": tensor})
+
+
+def test_one_look_digests_each_tensor_once(make, net, monkeypatch):
+    bases = [describe(net, ["linear"], ["bias", "conv"]), describe(net, ["conv"], ["bias", "linear", "gain"])]
+    real, digested = identity.digest, []
+
+    def counting(tensor, dtype):
+        digested.append(next(name for name, own in net.state_dict(keep_vars=True).items() if own is tensor))
+        return real(tensor, dtype)
+
+    monkeypatch.setattr(identity, "digest", counting)
+    look = identity.Look(identity.state(net))
+    for base in bases:
+        verdict = compare(base, look)
+        assert {*verdict.touched.values(), verdict.upstream} == {"exact"}
+    assert sorted(digested) == ["bias", "conv", "gain", "linear"]
 
 
 def test_upstream_change_warns_and_is_not_refused(make, net):

@@ -1,5 +1,6 @@
 import copy
 import itertools
+import math
 import random
 
 import pytest
@@ -316,6 +317,143 @@ def test_a_change_of_type_behind_the_stacks_back_is_noticed_and_undone(make, net
         stack.clear()
     stack.clear(force=True)
     assert make.bits(net)["linear"] == base["linear"]
+
+
+def through_data(net):
+    net.conv.data.view(-1)[0] = 9.0
+
+
+def through_numpy(net):
+    net.conv.detach().numpy().reshape(-1)[0] = 9.0
+
+
+def sign_of_zero(net):
+    net.conv.data.view(-1)[0] *= -1
+
+
+def to_nan(net):
+    net.conv.data.view(-1)[0] = math.nan
+
+
+def another_parameter(net):
+    net.conv = nn.Parameter(net.conv.detach() + 1)
+
+
+def a_checkpoint(net):
+    net.load_state_dict(type(net)(1).state_dict())
+
+
+def other_shape(net):
+    net.conv.data = net.conv.data[:2].clone()
+
+
+def to_meta(net):
+    net.to("meta")
+
+
+def to_sparse(net):
+    net.conv = nn.Parameter(net.conv.detach().to_sparse())
+
+
+def parametrised(net):
+    torch.nn.utils.parametrize.register_parametrization(net, "conv", nn.Identity())
+
+
+@pytest.mark.parametrize(
+    "attack",
+    [
+        through_data, through_numpy, sign_of_zero, to_nan, another_parameter, a_checkpoint, other_shape, to_meta,
+        to_sparse, parametrised,
+    ],
+)  # fmt: skip
+def test_every_way_round_the_stack_is_noticed(make, net, attack):
+    with torch.no_grad():
+        net.conv.view(-1)[0] = 0.0
+    untouched = make.single(net, "conv", Scale((4, 3, 3, 2), 0, torch.tensor([2]), torch.tensor([0.5])))
+    stack = Stack(net)
+    stack.push(untouched)
+    attack(net)
+    assert "conv" in stack.disturbed()
+    with pytest.raises(EditError, match="behind the stack's back"):
+        stack.remove(untouched)
+    assert stack.contents == ((untouched, 1.0),)
+
+
+def test_the_same_values_in_another_parameter_are_no_disturbance(make, net):
+    base, edit = make.bits(net), make.edit(net, 1, ("conv",))
+    stack = Stack(net)
+    stack.push(edit, 1.0)
+    net.conv = nn.Parameter(net.conv.detach().clone())
+    stack.remove(edit)
+    assert make.bits(net) == base
+
+
+@pytest.mark.parametrize("attack", [to_meta, to_sparse])
+def test_what_cannot_be_written_to_is_told_when_everything_is_put_back(make, net, attack):
+    stack = Stack(net)
+    stack.push(make.edit(net, 1, ("conv",)), 1.0)
+    attack(net)
+    with pytest.raises(EditError, match="conv are no longer in the module, or hold no plain numbers"):
+        stack.clear(force=True)
+
+
+class Copies(nn.Module):
+    """A module whose state dict holds copies, as that of a sharded or offloaded model may."""
+
+    def __init__(self, net):
+        super().__init__()
+        self.net = net
+        self._register_state_dict_hook(lambda _m, state, _p, _l: {k: v.detach().clone() for k, v in state.items()})
+
+
+def test_a_module_that_hands_out_copies_is_refused_and_not_silently_left_alone(make, net):
+    copies = Copies(net)
+    before = make.bits(net)
+    with pytest.raises(EditError, match=r"gives net\.linear as a copy"):
+        Stack(copies).push(make.edit(copies, 1, ("net.linear",)), 1.0)
+    assert make.bits(net) == before
+
+
+def test_an_edit_whose_tensors_were_written_to_is_refused(make, net, tmp_path):
+    edit = make.edit(net, 1, ("linear",), kinds=("dense",))
+    assert edit.content
+    edit.save(tmp_path / "edit")
+    before, kept = make.bits(net), (tmp_path / "edit").read_bytes()
+    next(iter(edit.tensors().values())).zero_()
+    with pytest.raises(EditError, match="were written to"):
+        Stack(net).push(edit, 1.0)
+    with pytest.raises(EditError, match="were written to"):
+        compose([(edit, 1.0)]).save(tmp_path / "edit")
+    assert make.bits(net) == before
+    assert (tmp_path / "edit").read_bytes() == kept
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_many_at_once_are_as_one_by_one_to_the_bit(make, dtype):
+    results = []
+    for together in (True, False):
+        net = make.Net().to(dtype)
+        pairs = [(edit, strength_for(edit, random.Random(i))) for i, edit in enumerate(pool(make, net))]
+        stack = Stack(net)
+        if together:
+            stack.extend(pairs)
+        else:
+            for edit, strength in pairs:
+                stack.push(edit, strength)
+        results.append((make.bits(net), stack.contents == tuple(pairs)))
+    assert results[0] == results[1]
+    assert results[0][1]
+
+
+def test_many_at_once_are_all_or_none(make, net):
+    before, good = make.bits(net), make.edit(net, 1, ("linear",))
+    twin, stranger = make.edit(net, 1, ("linear",), notes={"a": 1}), make.edit(make.Net(5), 2, ("bias",))
+    stack = Stack(net)
+    for bad, words in ((twin, "already"), (stranger, "are not the weights")):
+        with pytest.raises(EditError, match=words):
+            stack.extend([(good, 1.0), (bad, 1.0)])
+        assert make.bits(net) == before
+        assert not stack.contents
 
 
 def test_a_parameter_that_is_gone_is_told_and_the_rest_restored(make, net):
