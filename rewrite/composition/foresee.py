@@ -12,11 +12,10 @@ import edits
 from edits import clash
 from edits.materialise import Change as Applied
 from edits.materialise import changes, materialise
-from rewrite.background import background
 from rewrite.composition.changes import adds_only, change_of
 from rewrite.composition.findings import findings
 from rewrite.composition.losses import among, pairwise
-from rewrite.composition.meeting import meetings, natural_states, shift
+from rewrite.composition.meeting import meetings, natural_states, shared_world, shift
 from rewrite.composition.members import Member, Pair, members
 from rewrite.composition.overlap import cosine, crowd, overlap, sides
 from rewrite.composition.promise import Promise, promise_alone
@@ -26,9 +25,6 @@ from rewrite.composition.verdict import THRESHOLDS, verdict
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator
 from rewrite.progress import Progress, quiet
-
-SAMPLES = 512
-"""Images that moments are taken over where no recipe says how many."""
 
 
 def conflict(
@@ -112,8 +108,7 @@ def _touches(
         if len(adding) < 2 or layer.refuses:
             continue
         asked = [member.rule.recipe for member in found if member.rule and member.rule.layer is layer]
-        samples, truncation = max(((recipe.samples, recipe.truncation) for recipe in asked), default=(SAMPLES, 1.0))
-        world = background(generator, layer, samples=samples, truncation=truncation, progress=progress)
+        world = shared_world(generator, layer, asked, progress)
         bases = {i: sides(change) for i, change in adding}
         for (i, one), (j, other) in combinations(adding, 2):
             yield Touch((i, j), layer.name, overlap(bases[i], bases[j]), cosine(layer, world.moments, one, other))
@@ -130,7 +125,7 @@ def _layers(
     places = {member.edit.content: i for i, member in enumerate(found)}
     for meeting in meetings(generator, found, base):
         here = [promises[member.edit.content] for member, _ in meeting.rules]
-        states, world = natural_states(generator, meeting), meeting.world(generator)
+        states, world = natural_states(generator, meeting), shared_world(generator, meeting.layer, meeting.recipes)
         together = change_of(meeting.layer, meeting.base, meeting.parts) if summed else None
         yield AtLayer(
             meeting.layer.name,

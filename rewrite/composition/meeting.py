@@ -15,7 +15,11 @@ from rewrite.composition.promise import Promise, promise_alone, promise_anew
 from rewrite.generator import Generator, Layer, State
 from rewrite.memory import Change, canonical
 from rewrite.progress import Progress, quiet
+from rewrite.rules import Recipe
 from rewrite.rules.judge import elsewhere, own_energy, probe
+
+SAMPLES = 512
+"""Images that moments are taken over where no recipe says how many."""
 
 
 @dataclass(frozen=True)
@@ -41,16 +45,12 @@ class Meeting:
         return canonical(self.layer, self.base)
 
     @property
-    def samples(self) -> int:
-        return max(rule.recipe.samples for _, rule in self.rules)
-
-    @property
-    def truncation(self) -> float:
-        return max(rule.recipe.truncation for _, rule in self.rules)
+    def recipes(self) -> list[Recipe]:
+        return [rule.recipe for _, rule in self.rules]
 
     @property
     def eps(self) -> float:
-        return max(rule.recipe.eps for _, rule in self.rules)
+        return max(recipe.eps for recipe in self.recipes)
 
     @property
     def parts(self) -> list[Part]:
@@ -63,10 +63,6 @@ class Meeting:
         """What the members without a recipe add."""
         adding = [member for member in self.fixed if adds_only(self.layer, member.edit)]
         return change_of(self.layer, self.base, [(member.edit, member.strength) for member in adding])
-
-    def world(self, generator: Generator, progress: Progress = quiet) -> Background:
-        """The moments that the rules share: over as many images, and as wide a truncation, as any of them asks for."""
-        return background(generator, self.layer, samples=self.samples, truncation=self.truncation, progress=progress)
 
     def promises(self, generator: Generator, progress: Progress = quiet) -> tuple[Promise, ...]:
         """Every rule's promise on the module as it is; solved anew where members are active upstream."""
@@ -82,6 +78,19 @@ def meetings(generator: Generator, members: Sequence[Member], base: Mapping[str,
             fixed = tuple(one for one in members if one.rule is None and layer.weight in one.edit.touched)
             above = any(set(one.edit.touched) & set(layer.upstream) for one in members)
             yield Meeting(layer, base[layer.weight], rules, fixed, above)
+
+
+def shared_world(
+    generator: Generator, layer: Layer, recipes: Sequence[Recipe], progress: Progress = quiet
+) -> Background:
+    """The moments that rules of a layer share: of as many images, and as wide a truncation, as any of them asks for."""
+    samples = max((recipe.samples for recipe in recipes), default=SAMPLES)
+    return background(generator, layer, samples=samples, truncation=_widest(recipes), progress=progress)
+
+
+def natural_states(generator: Generator, meeting: Meeting) -> list[State]:
+    """Natural images held at the meeting's layer, of the stream that no rule is solved with."""
+    return probe(generator, meeting.layer, _widest(meeting.recipes))
 
 
 @dataclass(frozen=True)
@@ -102,6 +111,5 @@ def shift(meeting: Meeting, states: Sequence[State], change: Change | None) -> S
     return Shift((energy / own_energy(meeting.layer, meeting.weight, states)) ** 0.5, drift)
 
 
-def natural_states(generator: Generator, meeting: Meeting) -> list[State]:
-    """Natural images held at the meeting's layer, of the stream that no rule is solved with."""
-    return probe(generator, meeting.layer, meeting.truncation)
+def _widest(recipes: Sequence[Recipe]) -> float:
+    return max((recipe.truncation for recipe in recipes), default=1.0)

@@ -14,7 +14,7 @@ from edits.materialise import changes, materialise
 from rewrite.background import Background
 from rewrite.composition.changes import change_of, side_by_side
 from rewrite.composition.joint import ENERGY, Correction, correct
-from rewrite.composition.meeting import Meeting, meetings, natural_states, shift
+from rewrite.composition.meeting import Meeting, meetings, natural_states, shared_world, shift
 from rewrite.composition.members import VERB, Member, Pair, members
 from rewrite.composition.promise import Promise, residual, written
 from rewrite.generator import Generator
@@ -49,7 +49,8 @@ def resolve(generator: Generator, pairs: Iterable[Pair], *, progress: Progress =
             if meeting.is_alone:
                 continue
             progress(f"solving {meeting.layer.name}", 0, 1)
-            promises, world = meeting.promises(generator, progress), meeting.world(generator, progress)
+            promises = meeting.promises(generator, progress)
+            world = shared_world(generator, meeting.layer, meeting.recipes, progress)
             solved, joint = _corrected(meeting, promises, world)
             correction = None if solved is None else _correction(generator, meeting, tensors | base, solved, recipe)
             if correction is not None:

@@ -35,7 +35,7 @@ THRESHOLDS = {
     # What follows is no loss yet, only where one may come from.
     "cosine": Threshold(0.3),
     "conditioning": Threshold(100.0),
-    "capacity": Threshold(0.5),
+    "capacity": Threshold(0.8),
 }
 
 

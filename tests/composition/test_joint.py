@@ -8,7 +8,7 @@ import torch
 import edits
 from rewrite.composition import joint
 from rewrite.composition.changes import change_of, side_by_side
-from rewrite.composition.meeting import meetings
+from rewrite.composition.meeting import meetings, shared_world
 from rewrite.composition.members import members
 from rewrite.composition.promise import written
 from rewrite.memory import Change, canonical, expected_energy, gain
@@ -25,7 +25,7 @@ def met(case):
     found = members(generator, [(case.above[0], 1.0), (case.above[1], 0.7)])
     base = dict(generator.module.state_dict())
     (meeting,) = meetings(generator, found, base)
-    return meeting, meeting.promises(generator), meeting.world(generator)
+    return meeting, meeting.promises(generator), shared_world(generator, meeting.layer, meeting.recipes)
 
 
 @pytest.mark.parametrize("positions", [3, 40])

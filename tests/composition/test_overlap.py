@@ -7,7 +7,7 @@ import torch
 
 from rewrite.background import background
 from rewrite.composition.changes import change_of, whole
-from rewrite.composition.meeting import meetings
+from rewrite.composition.meeting import meetings, shared_world
 from rewrite.composition.members import members
 from rewrite.composition.overlap import cosine, crowd, overlap, sides
 from rewrite.memory import Change, expected_energy
@@ -61,7 +61,7 @@ def test_a_crowd_counts_shared_keys(case):
     found = members(generator, [(edit, 1.0) for edit in case.above])
     (meeting,) = meetings(generator, found, dict(generator.module.state_dict()))
     evidence = [promise.evidence for promise in meeting.promises(generator)]
-    covariance = meeting.world(generator).moments.at((0, 0))
+    covariance = shared_world(generator, meeting.layer, meeting.recipes).moments.at((0, 0))
     alone, apart, twice = (
         crowd(some, covariance, meeting.eps) for some in (evidence[:1], evidence, [evidence[0], evidence[0]])
     )

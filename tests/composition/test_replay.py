@@ -183,7 +183,9 @@ def test_a_scaled_unit_is_left_alone(case):
 
 
 def test_a_recipe_that_left_choices_open_is_replayed_as_they_were_made(case, recipe_for, packed):
-    open_ = rule(case.generator, recipe_for(case.upper, 51, rank="auto", nu="auto"))
+    open_ = rule(
+        case.generator, recipe_for(case.upper, 51, pastes=1, rank="auto", mu="auto", nu="auto", strength="auto")
+    )
     whole = resolve(case.generator, [(open_, None), (case.above[0], 1.0)])
     assert open_.content in rules_of(whole)
     forgetful = replace(open_, notes={})
