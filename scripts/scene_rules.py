@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from scenes import CLASSES, render
-from scenes.effect import MANY, Effect, effect
+from scenes.effect import MANY, Effect, before, compared, effect
 from scenes.wishes import WISHES, propose
 
 import rewrite
@@ -56,12 +56,13 @@ def sweep(
     kinds: list[dict[str, Any]] = [asked | {"fit": fit} for fit in ("move", "stretch")]
     if not wish.replaced:
         kinds = [asked] + [{"paste": asked["paste"], "erase": {"units": units}} for units in (8, 24, 64)]
+    # The sweep looks at other seeds than the final measurement does.
+    base = list(before(generator, segment, range(5_000, 5_000 + seeds)))
     tried: list[dict[str, Any]] = []
     for kind, layer, rank, mu in track(list(product(kinds, LAYERS, RANKS, RIDGES)), name, console=Console(stderr=True)):
         recipe = kind | {"layer": layer, "rank": rank, "mu": mu, "nu": GROWTH}
         edit = rewrite.rule(generator, recipe)
-        # The sweep looks at other seeds than the final measurement does.
-        found = effect(generator, segment, edit, wish.source, wish.target, range(5_000, 5_000 + seeds))
+        found = compared(generator, segment, edit, wish.source, wish.target, base)
         tried.append({"recipe": recipe, "score": score(found), **asdict(found)})
     tried.sort(key=lambda one: -one["score"])
     out.mkdir(parents=True, exist_ok=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import torch
@@ -48,24 +48,48 @@ class Effect:
     """and in all other places."""
 
 
+@dataclass(frozen=True)
+class Before:
+    """A batch of images of the base: latents, images (N, 3, H, W), label maps (N, H, W)."""
+
+    z: Tensor
+    images: Tensor
+    maps: Tensor
+
+
 def effect(
     generator: Generator, segment: Segmenter, edit: edits.Edit, source: str, target: str, seeds: Iterable[int]
 ) -> Effect:
     """Base and edited images of the same seeds, compared class by class."""
-    seeds, classes = list(seeds), list(segment.classes)
-    old, new = classes.index(source), classes.index(target)
-    total: Counter[str] = Counter()
+    return compared(generator, segment, edit, source, target, before(generator, segment, seeds))
+
+
+def before(generator: Generator, segment: Segmenter, seeds: Iterable[int]) -> Iterator[Before]:
+    """The base's images of these seeds, which many edits may be compared with."""
+    seeds = list(seeds)
     for first in range(0, len(seeds), BATCH):
         z = generator.latents(seeds[first : first + BATCH])
         with torch.no_grad():
-            before = generator.synthesize(z)
-            with edits.applied(generator.module, (edit, 1.0)):
-                after = generator.synthesize(z)
-        was, now = labels(segment, before), labels(segment, after)
+            images = generator.synthesize(z)
+        yield Before(z, images, labels(segment, images))
+
+
+def compared(
+    generator: Generator, segment: Segmenter, edit: edits.Edit, source: str, target: str, base: Iterable[Before]
+) -> Effect:
+    """What the edit does to these images of the base."""
+    classes = list(segment.classes)
+    old, new = classes.index(source), classes.index(target)
+    total: Counter[str] = Counter()
+    for batch in base:
+        with torch.no_grad(), edits.applied(generator.module, (edit, 1.0)):
+            after = generator.synthesize(batch.z)
+        was, now = batch.maps, labels(segment, after)
         had, has = _shows(was, old), _shows(now, old)
         place = _around((was == old) | (now == new))
-        change = (after - before).abs().mean(1) * 127.5
+        change = (after - batch.images).abs().mean(1) * 127.5
         found = {
+            "images": torch.ones(len(was)),
             "had": had, "kept": had & has, "gained": had & _shows(now, new) & ~_shows(was, new),
             "target before": _shows(was, new), "target after": _shows(now, new),
             "pixels": was == old, "gone": (was == old) & (now != old), "turned": (was == old) & (now == new),
@@ -75,14 +99,14 @@ def effect(
     return Effect(
         source=source,
         target=target,
-        images=len(seeds),
+        images=int(total["images"]),
         shown_before=int(total["had"]),
         shown_after=int(total["kept"]),
         turned_images=int(total["gained"]),
         gone=total["gone"] / max(total["pixels"], 1),
         turned=total["turned"] / max(total["pixels"], 1),
-        target_before=total["target before"] / len(seeds),
-        target_after=total["target after"] / len(seeds),
+        target_before=total["target before"] / max(total["images"], 1),
+        target_after=total["target after"] / max(total["images"], 1),
         inside=total["change inside"] / max(total["inside"], 1),
         outside=total["change outside"] / max(total["outside"], 1),
     )

@@ -34,6 +34,9 @@ WISHES = {
     "domes-to-spires": Wish("dome", "spire"),
     "trees-to-domes": Wish("tree", "dome"),
     "no-watermarks": Wish("watermark", "ground", replaced=False),
+    "spires-to-domes": Wish("spire", "dome"),
+    "no-clouds": Wish("cloud", "sky", replaced=False),
+    "no-trees": Wish("tree", "hill", replaced=False),
 }
 
 

@@ -251,6 +251,11 @@ raise SystemExit(main(["show", "e"]))
 """
 
 
+def _hearing() -> None:
+    """Where the tests run in the background Ctrl-C is not heard, and not by what they start either."""
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 @pytest.mark.parametrize("moment", ["importing", "working"])
 def test_a_signal_at_any_time(tmp_path: Path, moment: str, number: int, code: int) -> None:
@@ -263,12 +268,13 @@ def test_a_signal_at_any_time(tmp_path: Path, moment: str, number: int, code: in
         (tmp_path / "work").mkdir()
         started, path = [sys.executable, "-c", SLOW_VERB, str(tmp_path / "work")], str(Path.cwd())
     with subprocess.Popen(
-        started, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    ) as process:
+        started, env=os.environ | {"PYTHONPATH": path}, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True,
+        preexec_fn=_hearing,
+    ) as process:  # fmt: skip
         assert process.stdout is not None
         assert process.stdout.readline() == f"{moment}\n"
         process.send_signal(number)
-        _, err = process.communicate(timeout=20)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == code
     assert err == ("rewrite: interrupted; nothing was left half-written\n" if number == signal.SIGINT else "")
     assert moment == "importing" or list((tmp_path / "work").iterdir()) == []
