@@ -103,7 +103,7 @@ class Contest:
         cast = torch.autocast(real.device.type, torch.bfloat16, enabled=half)
         with cast:
             z = peers.part(self.latents(settings.batch)).to(real.device)
-            fake = sampled(self.G, z, resolution, share, newest=settings.settling(self.images)).float()
+            fake = sampled(self.G, z, resolution, share).float()
             on_real, on_fake = self.D(real, share), self.D(fake.detach(), share)
             D_loss = _softplus(on_real, -1, settings) + _softplus(on_fake, 1, settings)
         self.D_adam.zero_grad(set_to_none=True)
@@ -135,24 +135,16 @@ class Contest:
         torch._foreach_lerp_(list(self.average.parameters()), list(self.G.parameters()), share)
 
 
-def sampled(G: StyleGAN2, z: Tensor, resolution: int, share: float = 1.0, *, newest: bool = False) -> Tensor:
-    """Samples (N, 3, R, R) of a resolution R, with a `share` of the detail that is its own.
-
-    Of the `newest` layers alone, those of this resolution, gradients are kept.
-    """
-    blocks = resolution.bit_length() - 2
-    stages = G.stages[: 3 * blocks - 1]
-    with torch.set_grad_enabled(torch.is_grad_enabled() and not newest):
-        flow = Flow(None, None, G.map(z), "none")
-        for stage in stages[:-3]:
-            flow = stage(flow)
-    before = flow.image
-    for stage in stages[-3:]:
-        flow = stage(flow)
+def sampled(G: StyleGAN2, z: Tensor, resolution: int, share: float = 1.0) -> Tensor:
+    """Samples (N, 3, R, R) of a resolution R, with a `share` of the detail that is its own."""
+    flow = Flow(None, None, G.map(z), "none")
+    before = flow
+    for stage in G.stages[: 3 * (resolution.bit_length() - 2) - 1]:
+        before, flow = flow, stage(flow)
     assert flow.image is not None
-    if share == 1 or before is None:
+    if share == 1 or before.image is None:
         return flow.image
-    return torch.lerp(double(before), flow.image, share)
+    return torch.lerp(double(before.image), flow.image, share)
 
 
 def blurred(images: Tensor, resolution: int, share: float = 1.0) -> Tensor:

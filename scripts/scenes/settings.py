@@ -37,13 +37,10 @@ class Settings:
     """R1 every so many steps, on half a batch, that much stronger."""
     patches: float = 0.5
     """Weight of the patches' verdict beside the image's."""
-    growth: tuple[tuple[int, int], ...] = ((16, 150_000), (32, 240_000))
+    growth: tuple[tuple[int, int], ...] = ((16, 150_000), (32, 225_000))
     """Until so many images, only so many pixels of width: what is large is learnt first, at a fourth of the cost."""
     fade: int = 20_000
     """Images over which a new resolution comes in."""
-    settle: int = 40_000
-    """Images over which only the new layers of the generator learn: a critic that is new to a resolution spoils what
-    it cannot judge yet. (Only for the last resolution, where the layers below are many and good.)"""
     half_life: float = 10_000
     """Of the averaged weights, in images; shorter at the start."""
     ramp: float = 0.05
@@ -59,10 +56,6 @@ class Settings:
         begun = self.growth[now - 1][1] if now else None
         resolution = self.growth[now][0] if now < len(self.growth) else 64
         return resolution, 1.0 if begun is None else min(1.0, (images - begun + self.batch) / self.fade)
-
-    def settling(self, images: int) -> bool:
-        """Whether the layers below the full resolution rest."""
-        return bool(self.growth) and 0 <= images - self.growth[-1][1] < self.settle
 
     def progress(self, images: int, minutes: float) -> float:
         """Share of the plan that is done; 1 ends the run. Without a plan it never ends, and never decays."""
