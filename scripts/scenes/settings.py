@@ -37,7 +37,7 @@ class Settings:
     """R1 every so many steps, on half a batch, that much stronger."""
     patches: float = 0.5
     """Weight of the patches' verdict beside the image's."""
-    growth: tuple[tuple[int, int], ...] = ((16, 150_000), (32, 225_000))
+    growth: tuple[tuple[int, int], ...] = ((16, 150_000), (32, 300_000))
     """Until so many images, only so many pixels of width: what is large is learnt first, at a fourth of the cost."""
     fade: int = 20_000
     """Images over which a new resolution comes in."""
