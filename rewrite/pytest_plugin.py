@@ -41,6 +41,7 @@ def edit_check(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Verdic
         strength: float | None = None,
         region: Sequence[float] | None = None,
         concept: str | None = None,
+        segmenter: str | None = None,
         samples: int = 250,
         cap: int = 4_000,
         eye: str | None = None,
@@ -56,21 +57,21 @@ def edit_check(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Verdic
         from rewrite.judged import keep
 
         generator = rewrite.load(model)
-        segmenter = None
-        if generator.name == "scenes":
-            from rewrite.concepts.scenes import segmenter as known
+        known = None
+        if name := segmenter or ("scenes" if generator.name == "scenes" else None):
+            from rewrite import concepts
 
-            segmenter = known()
-        if concept is not None and segmenter is None:
-            pytest.fail(f"{model} has no segmenter that knows {concept!r}; give a region", pytrace=False)
+            known = concepts.segmenter(name)
+        if concept is not None and known is None:
+            pytest.fail(f"{concept!r} needs the segmenter that knows it; name one, or give a region", pytrace=False)
         place = gate.box(region) if region else None
-        if concept is not None and segmenter is not None:
-            place = gate.concept(segmenter, concept)
+        if concept is not None and known is not None:
+            place = gate.concept(known, concept)
         view = gate.view(
             eye=eye or ("inception" if KID in limits else "lite0@64/320"),
             distance=distance or ("lpips-alex" if LPIPS.keys() & limits else "pd-lite0"),
             place=place,
-            segmenter=segmenter,
+            segmenter=known,
             truncation=truncation,
         )
         asked = gate.read_bounds(Path(bounds)) if bounds else _bounds(limits, view.distance.identity.name)

@@ -27,7 +27,8 @@ Concept = Annotated[
     str | None, typer.Option("--concept", metavar="C", help="Or: wherever a class of the segmenter is.")
 ]
 SegmenterName = Annotated[
-    str | None, typer.Option("--segmenter", metavar="S", help="Names the classes: scenes, for the built-in generator.")
+    str | None,
+    typer.Option("--segmenter", metavar="S", help="Names the classes: scenes, faces, hf:NAME, a folder, MODULE:NAME."),
 ]
 Samples = Annotated[int, typer.Option("--samples", "-n", min=8, help="Seeds to begin with.")]
 Cap = Annotated[int, typer.Option("--cap", min=8, help="Seeds at most, where more are needed to decide.")]
@@ -122,15 +123,14 @@ def check(
 
 
 def _segmenter(generator: Generator, name: str | None, *, needed: bool) -> Segmenter | None:
-    if name not in (None, "scenes"):
-        raise typer.BadParameter(f"there is no segmenter {name!r}; nearest: scenes")
-    if name is None and generator.name != "scenes":
+    name = name or ("scenes" if generator.name == "scenes" else None)
+    if name is None:
         if needed:
             raise typer.BadParameter("--concept needs a --segmenter that knows it")
         return None
-    from rewrite.concepts.scenes import segmenter
+    from rewrite.concepts import segmenter
 
-    return segmenter()
+    return segmenter(name)
 
 
 def _place(region: str | None, concept: str | None, segmenter: Segmenter | None) -> Place | None:

@@ -89,7 +89,7 @@ def test_a_region_adds_what_happened_outside_of_it(rewrite, model: Path, tmp_pat
         (("--region", "nowhere.png"), "cannot be read"),
         (("--concept", "window"), "--segmenter"),
         (("--region", "0,0,1,1", "--concept", "window"), "give one of them"),
-        (("--segmenter", "faces"), "no segmenter 'faces'"),
+        (("--segmenter", "facets"), "nearest: faces"),
         (("--eye", "lite1"), "nearest: lite0"),
         (("--distance", "lpips-alexa"), "nearest: lpips-alex"),
         (("--bounds", "nowhere.json"), "cannot be read"),
