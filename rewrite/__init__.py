@@ -16,8 +16,9 @@ if TYPE_CHECKING:
     from rewrite.generator import Generator, Layer, State
     from rewrite.models import load
     from rewrite.rules import Recipe, Region, rule
+    from rewrite.units import audit
 
-__all__ = ["Generator", "Layer", "Recipe", "Region", "RewriteError", "State", "load", "rule"]
+__all__ = ["Generator", "Layer", "Recipe", "Region", "RewriteError", "State", "audit", "load", "rule"]
 
 # torch takes seconds to import, and `rewrite --help` should not wait for it: each name is imported when first used.
 _HOMES = {
@@ -27,6 +28,7 @@ _HOMES = {
     "Region": "rewrite.rules",
     "RewriteError": "rewrite.errors",
     "State": "rewrite.generator",
+    "audit": "rewrite.units",
     "load": "rewrite.models",
     "rule": "rewrite.rules",
 }

@@ -7,7 +7,7 @@ what an operator needs to know about it.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal, Protocol, cast, runtime_checkable
@@ -42,6 +42,32 @@ class Gain:
     eps: float = 1e-8
 
 
+Entries = tuple[str, int]
+"""Name of a stored tensor and an axis of it: the entries at index u of that axis belong to unit u."""
+
+
+@dataclass(frozen=True)
+class UnitForm:
+    """What stored numbers make of a layer's units, the channels that leave it after all that follows it.
+
+    A unit is constant, whatever the latent, where its entries of `constant` are 0; it is then the activation of its
+    element of `level`. It is proportional to its entries of `scaled`, for factors from 0 up. The activation is gain * x
+    above zero, gain * slope * x below, bounded by `clamp` on both sides.
+    """
+
+    constant: tuple[Entries, ...]
+    level: str | None
+    """A vector; None where a constant unit can only be 0."""
+    scaled: tuple[Entries, ...] = ()
+    silenced: tuple[Entries, ...] = ()
+    """Where these are 0 all that reads the unit reads 0; empty where a constant 0 does as much."""
+    slope: float = 1.0
+    gain: float = 1.0
+    clamp: float | None = None
+    caveats: Mapping[str, str] = field(default_factory=dict)
+    """Why "set" or "scale" is only nearly what is said here."""
+
+
 @dataclass(frozen=True)
 class Layer:
     """A layer whose weight can be observed, and, where `refuses` is None, rewritten by a rule.
@@ -67,6 +93,12 @@ class Layer:
     output_padding: tuple[int, int] = (0, 0)
     in_resolution: tuple[int, int] = (1, 1)
     out_resolution: tuple[int, int] = (1, 1)
+    in_margin: int = 0
+    """Cells on each side of the key's map that lie beyond the image (StyleGAN3)."""
+    out_margin: int = 0
+    """The same of the value's map."""
+    unit_margin: int = 0
+    """The same of the units', which leave the layer after all that follows it."""
     scale: float = 1.0
     """The stored weight is multiplied by this on every forward pass (equalised learning rate); 1 where it is not."""
     gain: Gain | None = None
@@ -78,6 +110,8 @@ class Layer:
     """Names of the stored tensors that the key depends on."""
     refuses: str | None = None
     """Why a rule cannot edit it, or None."""
+    units: UnitForm | None = None
+    """How its units are edited, or None where that is not known."""
 
     @property
     def transposed(self) -> bool:
@@ -105,6 +139,8 @@ class Flow:
     image: Tensor | None
     ws: Tensor
     noise: Noise = "const"
+    label: Tensor | None = None
+    """Labels (N,), as long as `ws` are still the latents of a conditional model."""
 
     def to(self, **changes: Any) -> Flow:
         """This flow with some of its fields replaced."""
@@ -122,6 +158,15 @@ class Network(Protocol):
 
     def map(self, z: Tensor, label: Tensor | None = None) -> Tensor:
         """Latents (N, z) to styles ws: (N, rows, w), or (N, z) itself in a family without a mapping."""
+        ...
+
+
+@runtime_checkable
+class Truncates(Protocol):
+    """What the network of a family offers for which truncation is more than a pull to one mean style."""
+
+    def truncate(self, ws: Tensor, truncation: float, label: Tensor | None) -> Tensor:
+        """ws as they are at that truncation, which is not 1."""
         ...
 
 
@@ -186,9 +231,12 @@ class Generator:
 
     def styles(self, z: Tensor, *, truncation: float = 1.0, label: Labels | None = None) -> Tensor:
         """ws of z, pulled towards the mean style: mean + truncation * (ws - mean); `label` (N,) if conditional."""
-        ws = self._network.map(z, self._labels(z, label))
+        labels = self._labels(z, label)
+        ws = self._network.map(z, labels)
         if truncation == 1.0:
             return ws
+        if isinstance(self._network, Truncates):
+            return self._network.truncate(ws, truncation, labels)
         mean = self._network.mean_style
         if mean is None:
             raise RewriteError(
@@ -206,7 +254,7 @@ class Generator:
         label: Labels | None = None,
     ) -> Tensor:
         """Images (N, 3, H, W) float32 in [-1, 1] of latents z (N, z) or of styles ws."""
-        return self._finish(self._begin(z, ws, noise, label), self._network.stages)
+        return self._finish(self.begin(z, ws=ws, noise=noise, label=label), self._network.stages)
 
     def run_to(
         self,
@@ -225,8 +273,8 @@ class Generator:
                 raise RewriteError(f"{layer.name} maps latents to styles, so give latents z; styles ws are past it")
             with hooks.observe(watched, last="key") as seen:
                 seen.run(self._network.map, z, self._labels(z, label))
-            return State(layer, seen.inputs["key"], None, Flow(None, None, z, noise))
-        flow, stages = self._begin(z, ws, noise, label), self._network.stages
+            return State(layer, seen.inputs["key"], None, Flow(None, None, z, noise, self._labels(z, label)))
+        flow, stages = self.begin(z, ws=ws, noise=noise, label=label), self._network.stages
         for stage in stages[: layer.stage]:
             flow = stage(flow)
         with hooks.observe(watched, last="key") as seen:
@@ -238,8 +286,29 @@ class Generator:
         flow, first = state.flow, state.layer.stage
         with hooks.replace_input(state.layer.module, state.key if key is None else key):
             if first == MAPPING:
-                flow, first = flow.to(ws=self._network.map(flow.ws)), 0
+                flow, first = flow.to(ws=self._network.map(flow.ws, flow.label)), 0
             return self._finish(flow, self._network.stages[first:])
+
+    def begin(
+        self, z: Tensor | None = None, *, ws: Tensor | None = None, noise: Noise = "const", label: Labels | None = None
+    ) -> Flow:
+        """What enters the first stage, of latents z (N, z) or of styles ws."""
+        if (z is None) == (ws is None):
+            raise RewriteError("give either latents z or styles ws, one of the two")
+        return Flow(None, None, self.styles(cast(Tensor, z), label=label) if ws is None else ws, noise)
+
+    def flows(
+        self, z: Tensor | None = None, *, ws: Tensor | None = None, noise: Noise = "const", label: Labels | None = None
+    ) -> Iterator[Flow]:
+        """What leaves each stage, in order; what leaves the last one holds the image, not yet clamped."""
+        flow = self.begin(z, ws=ws, noise=noise, label=label)
+        for stage in self._network.stages:
+            flow = stage(flow)
+            yield flow
+
+    def finish(self, flow: Flow, stage: int) -> Tensor:
+        """Images (N, 3, H, W) of a flow that is about to enter the stage of that index; past the last it is done."""
+        return self._finish(flow, self._network.stages[stage:])
 
     def fingerprint(self, layer: Layer) -> str:
         """SHA-256 over the upstream tensors as they are now: names, shapes, types and bytes."""
@@ -259,11 +328,6 @@ class Generator:
             wanted = f"needs a label from 0 to {self.classes - 1}" if self.classes else "takes no label"
             raise RewriteError(f"{self.name or self.architecture} {wanted}")
         return None if label is None else torch.as_tensor(label, device=z.device)
-
-    def _begin(self, z: Tensor | None, ws: Tensor | None, noise: Noise, label: Labels | None) -> Flow:
-        if (z is None) == (ws is None):
-            raise RewriteError("give either latents z or styles ws, one of the two")
-        return Flow(None, None, self.styles(cast(Tensor, z), label=label) if ws is None else ws, noise)
 
     def _finish(self, flow: Flow, stages: Sequence[Callable[[Flow], Flow]]) -> Tensor:
         for stage in stages:

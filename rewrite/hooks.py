@@ -72,3 +72,28 @@ def replace_input(module: nn.Module, value: Tensor) -> Iterator[None]:
         yield
     finally:
         handle.remove()
+
+
+@contextmanager
+def overhear(modules: Mapping[str, nn.Module], see: Callable[[str, Tensor], None]) -> Iterator[None]:
+    """Within the block `see` is given each module's name and output as it runs; it must not write to it."""
+
+    def after(name: str) -> Callable[..., None]:
+        return lambda _module, _inputs, output: see(name, output)
+
+    handles = [module.register_forward_hook(after(name)) for name, module in modules.items()]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
+
+
+@contextmanager
+def replace_output(module: nn.Module, value: Tensor) -> Iterator[None]:
+    """Within the block the module returns `value`, whatever it is called with."""
+    handle = module.register_forward_hook(lambda _module, _inputs, _output: value)
+    try:
+        yield
+    finally:
+        handle.remove()

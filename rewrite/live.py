@@ -24,6 +24,7 @@ from rewrite.memory import Change, canonical, maps, respond
 Strengths = float | Sequence[float] | Tensor
 """One for all images, or (N,), one for each image of a batch."""
 
+INSTEAD = "apply it to the weights, at one strength at a time"
 CHUNK = 16
 """Ranks whose share of the norm is computed at once."""
 
@@ -75,13 +76,13 @@ def applied(generator: Generator, *pairs: tuple[Edit, Strengths | None], force: 
     plan: dict[str, list[materialise.Change]] = {}
     seen: set[str] = set()
     for edit, strengths in pairs:
+        fit.check(edit, look, force=force, stacklevel=4)
         for member, coefficient in edit.parts(1.0):
             if member.content in seen:
                 raise RewriteError(f"edit {member.content[:12]} is there twice; give it the sum of its strengths")
             seen.add(member.content)
             for name, found in _responses(generator, member).items():
                 parts.setdefault(name, []).extend(_Part(edit.content, coefficient, change) for change in found)
-        fit.check(edit, look, force=force, stacklevel=4)
         for name, changes in materialise.changes(edit, 1.0).items():
             plan.setdefault(name, []).extend(changes)
         live._edits[edit.content] = edit
@@ -206,12 +207,12 @@ def _responses(generator: Generator, member: Edit) -> dict[str, list[Change]]:
             if not isinstance(operation, Add):
                 raise RewriteError(
                     f"edit {member.content[:12]} has a {operation.kind} of {name}: it acts on the weight that all adds "
-                    f"together make, so it has no response of its own to sum; use edits.applied, one strength at a time"
+                    f"together make, so it has no response of its own to sum; {INSTEAD}"
                 )
         if name not in layers:
             raise RewriteError(
                 f"edit {member.content[:12]} changes {name}, which is no layer's weight, so there is no layer where it "
-                f"answers; use edits.applied, one strength at a time"
+                f"answers; {INSTEAD}"
             )
         if layers[name].refuses not in (None, NO_PLACES):
             raise RewriteError(f"edit {member.content[:12]} cannot be live at {name}: {layers[name].refuses}")

@@ -13,7 +13,7 @@ from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
 from rewrite.errors import RewriteError
-from rewrite.generator import Flow, Generator, Kind, Layer, Sample
+from rewrite.generator import Flow, Generator, Kind, Layer, Sample, UnitForm
 from rewrite.latents import draw
 
 KINDS: dict[type[nn.Module], Kind] = {
@@ -149,6 +149,7 @@ def _layer(
         out_resolution=tuple(call.value.shape[-2:]) if conv else (1, 1),  # type: ignore[arg-type]
         follows=("bias",) if f"{path}.bias" in stored else (), upstream=upstream,
         refuses=_refusal(path, part, kind, call, stored, padding),
+        units=_units(path, part, kind, call, stored),
     )  # fmt: skip
 
 
@@ -182,6 +183,18 @@ def _refusal(
     if value.shape != call.value.shape or not torch.allclose(value, call.value, rtol=1e-3, atol=1e-3 * _spread(value)):
         return "its output is not what its stored weight makes of its input: something scales or replaces one"
     return None
+
+
+def _units(path: str, part: Any, kind: Kind, call: _Call, stored: Mapping[str, Tensor]) -> UnitForm | None:
+    """Units are what the module returns: its filters and its bias, or None where these are not its own and stored."""
+    weight, bias, axis = f"{path}.weight", f"{path}.bias", int(kind == "transposed conv")
+    if _folding(path, part, stored) or call.count > 1 or (axis and part.groups > 1):
+        return None
+    mine = [(name, stored[name]) for name in (weight, bias) if name in stored]
+    if any(_same(tensor, other) for name, tensor in mine for key, other in stored.items() if key != name):
+        return None
+    vector = ((bias, 0),) if bias in stored else ()
+    return UnitForm(constant=((weight, axis),), level=bias if vector else None, scaled=((weight, axis), *vector))
 
 
 def _folding(path: str, part: nn.Module, stored: Mapping[str, Tensor]) -> str | None:

@@ -41,10 +41,18 @@ class Bounds(BaseModel):
     """What was looked with and at: compared as a whole, where it is given."""
     limits: Annotated[dict[str, Limit], Field(min_length=1)]
 
+    @property
+    def facts(self) -> dict[str, Any]:
+        """As JSON."""
+        return self.model_dump(mode="json", exclude_none=True)
+
+    def text(self) -> bytes:
+        """Canonical JSON."""
+        return (json.dumps(self.facts, indent=1, sort_keys=True) + "\n").encode()
+
     def save(self, path: Path) -> None:
-        """Write canonical JSON, whole or not at all."""
-        facts = self.model_dump(mode="json", exclude_none=True)
-        write_atomically(path, (json.dumps(facts, indent=1, sort_keys=True) + "\n").encode())
+        """Write them, whole or not at all."""
+        write_atomically(path, self.text())
 
 
 def read(path: Path) -> Bounds:

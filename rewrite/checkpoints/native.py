@@ -71,6 +71,17 @@ def read(path: Path) -> Checkpoint:
         raise RewriteError(f"cannot read {path} ({error.strerror}); expected a checkpoint file") from error
 
 
+def claims(path: Path) -> bool:
+    """Whether a file's header says that it is ours; `read` tells whether it is."""
+    try:
+        with open_regular(path) as stream:
+            length = int.from_bytes(stream.read(8), "little")
+            header = stream.read(min(length, HEADER_LIMIT))
+        return f'"{KEY}":'.encode() in header and b'"__metadata__"' in header
+    except OSError:
+        return False
+
+
 def encode(checkpoint: Checkpoint) -> Iterator[bytes | memoryview]:
     """The bytes of a checkpoint, in chunks; RewriteError, before the first, unless all is finite float32."""
     _check_facts(checkpoint, "this checkpoint")

@@ -209,7 +209,9 @@ def _config(path: Path) -> dict[str, Any]:
     try:
         config = canonical.parse(read_regular(path, CONFIG_LIMIT))
     except OSError as error:
-        raise RewriteError(f"{path} cannot be read ({error.strerror or error}); expected a PEFT adapter") from None
+        raise RewriteError(
+            f"{path} cannot be read ({error.strerror or error}); give the folder of a PEFT adapter"
+        ) from None
     except EditError as error:
         raise RewriteError(f"{path} is no configuration of an adapter: {error}") from None
     if not isinstance(config, dict) or config.get("peft_type") != "LORA":
@@ -259,7 +261,9 @@ def _tensors(path: Path) -> tuple[dict[str, Tensor], str]:
         with safe_open(path, framework="pt") as file:
             return {name: _float(name, file.get_tensor(name)) for name in file.keys()}, digest  # noqa: SIM118
     except OSError as error:
-        raise RewriteError(f"{path} cannot be read ({error.strerror or error}); expected a PEFT adapter") from None
+        raise RewriteError(
+            f"{path} cannot be read ({error.strerror or error}); give the folder of a PEFT adapter"
+        ) from None
     except (SafetensorError, MemoryError) as error:
         raise RewriteError(f"{path} is no sound safetensors file ({error}); get a fresh copy of it") from None
     except RewriteError:

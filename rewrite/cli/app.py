@@ -20,11 +20,13 @@ from rewrite.cli.diff import diff
 from rewrite.cli.export import export
 from rewrite.cli.import_ import import_
 from rewrite.cli.inspect import inspect
+from rewrite.cli.library import library
 from rewrite.cli.models import models
 from rewrite.cli.pull import pull
 from rewrite.cli.rule import rule
 from rewrite.cli.sample import sample
 from rewrite.cli.show import show
+from rewrite.cli.units import units
 from rewrite.cli.verb import spoken
 
 app = typer.Typer(
@@ -38,6 +40,8 @@ for verb in (
     models, pull, inspect, sample, rule, show, compose, conflict, apply, check, diff, export, import_, card, demo,
 ):  # fmt: skip
     app.command(verb.__name__.rstrip("_"))(spoken(verb))
+app.add_typer(library)
+app.add_typer(units)
 
 
 @app.callback(invoke_without_command=True)

@@ -55,7 +55,11 @@ def sample(
     from rewrite.report import grid, render, save
 
     if strengths is not None and len(edit or ()) != 1:
-        raise typer.BadParameter(f"--strengths is for one --edit, and there are {len(edit or ())}; compose them first")
+        raise typer.BadParameter(
+            f"--strengths is for one --edit, and there are {len(edit or ())}; give one, or compose several into one"
+        )
+    if strengths is not None and edit and edit[0].strength is not None:
+        raise typer.BadParameter(f"{str(edit[0].path)!r} has a strength of its own beside --strengths; leave one out")
     shown = (seeds or SHOWN).values
     pairs = [one.load() for one in edit or ()]
     generator = opened(voice, model, device)

@@ -129,6 +129,11 @@ def facts_table(facts: Sequence[tuple[str, object]]) -> RenderableType:
     return made
 
 
+def brief(*figures: float | None) -> tuple[float | None, ...]:
+    """Figures in three digits, for people; below a thousandth they are 0."""
+    return tuple(None if one is None else 0.0 if abs(one) < 1e-3 else float(f"{one:.3g}") for one in figures)
+
+
 def _cell(value: object) -> str:
     if value is None:
         return "–"

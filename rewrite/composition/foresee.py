@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from itertools import combinations
 from typing import Any
 
@@ -29,7 +29,8 @@ from rewrite.progress import Progress, quiet
 
 def conflict(
     generator: Generator,
-    *pairs: Pair,
+    pairs: Iterable[Pair],
+    *,
     names: Mapping[str, str] | None = None,
     try_resolve: bool = True,
     progress: Progress = quiet,
@@ -41,6 +42,7 @@ def conflict(
     made for. The module is left as it was.
     """
     found = members(generator, pairs)
+    pairs = [(member.edit, member.strength) for member in found]
     for member in found:
         # Judged by itself: its base, and whether it alters anything.
         with edits.applied(generator.module, (member.edit, member.strength)):
@@ -69,7 +71,7 @@ def conflict(
             resolved = _resolved(found, resolve(generator, pairs, progress=progress))
         except RewriteError as error:
             unresolved = str(error)
-    said = verdict(findings(parties, clashes, touches, losses, in_sum, layers, rounding, resolved))
+    said = verdict(findings(parties, clashes, touches, losses, in_sum, layers, rounding, resolved), bool(promises))
     return Conflict(parties, clashes, touches, losses, in_sum, layers, rounding, resolved, unresolved, said)
 
 
@@ -99,19 +101,21 @@ def _touches(
     generator: Generator, found: Sequence[Member], base: Mapping[str, Tensor], progress: Progress
 ) -> Iterator[Touch]:
     for layer in generator.layers.values():
+        if layer.refuses:
+            continue
         adding = [
-            (i, change)
+            (i, change, span)
             for i, member in enumerate(found)
             if layer.weight in member.edit.touched and adds_only(layer, member.edit)
             if (change := change_of(layer, base[layer.weight], [(member.edit, member.strength)]))
+            if (span := sides(change)).rank
         ]
-        if len(adding) < 2 or layer.refuses:
+        if len(adding) < 2:
             continue
         asked = [member.rule.recipe for member in found if member.rule and member.rule.layer is layer]
-        world = shared_world(generator, layer, asked, progress)
-        bases = {i: sides(change) for i, change in adding}
-        for (i, one), (j, other) in combinations(adding, 2):
-            yield Touch((i, j), layer.name, overlap(bases[i], bases[j]), cosine(layer, world.moments, one, other))
+        moments = shared_world(generator, layer, asked, progress).moments
+        for (i, one, own), (j, other, its) in combinations(adding, 2):
+            yield Touch((i, j), layer.name, overlap(own, its), cosine(layer, moments, one, other))
 
 
 def _layers(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, replace
 
 import torch
@@ -14,7 +14,7 @@ from rewrite.composition.changes import side_by_side
 from rewrite.composition.changes import whole as whole_change
 from rewrite.composition.promise import Promise, written
 from rewrite.generator import Layer
-from rewrite.memory import Change, gain
+from rewrite.memory import Change, expected_energy, gain
 from rewrite.rules.context import context, directions
 from rewrite.rules.judge import response
 from rewrite.rules.solve import JITTER, penalty, truncate
@@ -34,6 +34,17 @@ NEGLIGIBLE = 1e-6
 
 
 @dataclass(frozen=True)
+class _Tried:
+    """A correction at one price, before it is stored."""
+
+    price: float
+    change: Change
+    losses: Sequence[float]
+    elsewhere: float
+    """E||dv||^2 of all changes together."""
+
+
+@dataclass(frozen=True)
 class Correction:
     """What is added to a sum of changes, and what it was solved with."""
 
@@ -49,8 +60,10 @@ def correct(
 
     Minimises  sum_i loss_i^2 + price . cost(correction) / sum_i cost(rule i)  over changes of every direction, loss_i
     being relative to what rule i promised and cost the penalty of `rules.solve` with mu = nu = 1. Of the prices the
-    dearest is taken at which every promise is kept, or the dearest of all where none will do. Gains are held at those
-    of the sum within the solve; then the true layer decides, and None says that no step improves on the sum.
+    dearest is taken at which every promise is kept; where none will do (two rules may want two things of one place),
+    the one that keeps them best and changes the rest of the world no more than the sum does, or else the dearest. Gains
+    are held at those of the sum within the solve; then the true layer decides, and None says that no step improves on
+    the sum.
     """
     whole = side_by_side([promise.change for promise in promises] + ([] if around is None else [around]))
     before = losses(layer, weight, promises, whole)
@@ -62,14 +75,15 @@ def correct(
     cost = penalty(layer, weight, world, read, eps).matrix(1.0, 1.0) / shared
     demands = [_demand(layer, weight, promise, whole, read) for promise in promises]
     rows, wanted = (torch.cat(parts) for parts in zip(*demands, strict=True))
-    solve, tried = ridge(rows, wanted, cost), []
-    for price in PRICES:
-        tried.append((price, _folded(layer, solve(price), read)))
-        if max(losses(layer, weight, promises, side_by_side([whole, tried[-1][1]]))) <= KEPT:
-            break
-    else:
-        tried = tried[:1]
-    price, change = tried[-1]
+    solve = ridge(rows, wanted, cost)
+
+    def tried(price: float) -> _Tried:
+        found = _folded(layer, solve(price), read)
+        both = side_by_side([whole, found])
+        return _Tried(price, found, losses(layer, weight, promises, both), _everywhere(layer, world, both))
+
+    chosen = _best(map(tried, PRICES), _everywhere(layer, world, whole))
+    price, change = chosen.price, chosen.change
     change, _ = truncate(change, world.moments.at((0, 0)), eps, ENERGY)
     own, start = price * _cost(layer, weight, world, change, eps) / shared, _squares(before)
     for step in (0.5**halving for halving in range(HALVINGS)):
@@ -78,6 +92,17 @@ def correct(
         if _squares(after) + own * step**2 < start:
             return Correction(stored, price, step)
     return None
+
+
+def _best(tried: Iterable[_Tried], most: float) -> _Tried:
+    """The first that keeps every promise; or the best of those that do no more than `most` elsewhere; or the first."""
+    seen = []
+    for one in tried:
+        if max(one.losses) <= KEPT:
+            return one
+        seen.append(one)
+    gentle = [one for one in seen if one.elsewhere <= most]
+    return min(gentle, key=lambda one: _squares(one.losses), default=seen[0])
 
 
 def losses(layer: Layer, weight: Tensor, promises: Sequence[Promise], change: Change) -> list[float]:
@@ -110,9 +135,15 @@ def ridge(rows: Tensor, wanted: Tensor, cost: Tensor) -> Callable[[float], Tenso
     if unknowns <= positions:
         gram, moments = rows.T @ rows, rows.T @ wanted
         return lambda price: torch.cholesky_solve(moments, torch.linalg.cholesky(gram + price * cost))
-    spread = torch.cholesky_solve(rows.T, torch.linalg.cholesky(cost))
-    inner, identity = rows @ spread, torch.eye(positions, dtype=rows.dtype)
-    return lambda price: spread @ torch.cholesky_solve(wanted, torch.linalg.cholesky(inner + price * identity))
+    low = torch.linalg.cholesky(cost)
+    white = torch.linalg.solve_triangular(low, rows.T, upper=False)
+    inner, identity = white.T @ white, torch.eye(positions, dtype=rows.dtype)
+
+    def dual(price: float) -> Tensor:
+        weights = torch.cholesky_solve(wanted, torch.linalg.cholesky(inner + price * identity))
+        return torch.linalg.solve_triangular(low.T, white @ weights, upper=True)
+
+    return dual
 
 
 def _folded(layer: Layer, found: Tensor, read: Tensor | None) -> Change:
@@ -138,6 +169,11 @@ def _cost(layer: Layer, weight: Tensor, world: Background, change: Change, eps: 
     matrix = penalty(layer, weight, world, change.context, eps).matrix(1.0, 1.0)
     unfolded = rearrange(change.response, "o r h w -> o (h w r)")
     return float(((unfolded @ matrix) * unfolded).sum())
+
+
+def _everywhere(layer: Layer, world: Background, change: Change) -> float:
+    """E||dv||^2 of a change of any rank, gains aside."""
+    return expected_energy(layer, world.moments, change.dense())
 
 
 def _squares(values: Sequence[float]) -> float:

@@ -11,6 +11,7 @@ import edits
 from rewrite.composition.changes import moved
 from rewrite.composition.members import Pair, Rule, members
 from rewrite.composition.promise import residual, share, witnessed, written
+from rewrite.errors import RewriteError
 from rewrite.generator import Generator
 from rewrite.memory import canonical
 from rewrite.progress import Progress, quiet
@@ -42,7 +43,7 @@ def retention(
     """Every rule among `rules`, under each set of edits of `under`: none, each alone, and all of them if left out.
 
     Edits are really pushed: weights are rounded to the module's type, and what is upstream acts. EditError for a set
-    that cannot be had. The module is left as it was.
+    that cannot be had, RewriteError for a rule that rounding leaves nothing of. The module is left as it was.
     """
     every = members(generator, rules)
     known = {member.edit.content: member.rule for member in every if member.rule is not None}
@@ -51,10 +52,12 @@ def retention(
     tensors = edits.identity.state(generator.module)
     base = {rule.layer.weight: tensors[rule.layer.weight].detach().cpu().clone() for rule in known.values()}
     alone = {
-        edit.content: _made(generator, [known[edit.content]], base, [(edit, strength)])[0][1]
-        for edit, strength in pairs
-        if edit.content in known
+        member.edit.content: _made(generator, [member.rule], base, [(member.edit, member.strength)])[0][1]
+        for member in every
+        if member.rule is not None
     }
+    if gone := [content for content, made in alone.items() if not made.any()]:
+        raise RewriteError(f"rounding leaves nothing of rule {gone[0][:12]} at its strength; raise it")
     found = []
     for number, pushed in enumerate(sets):
         progress("retention", number, len(sets))

@@ -60,9 +60,14 @@ class Meeting:
 
     @property
     def around(self) -> Change | None:
-        """What the members without a recipe add."""
-        adding = [member for member in self.fixed if adds_only(self.layer, member.edit)]
-        return change_of(self.layer, self.base, [(member.edit, member.strength) for member in adding])
+        """What the members without a recipe add: the rules are solved around that."""
+        adding = [(one.edit, one.strength) for one in self.fixed if adds_only(self.layer, one.edit)]
+        return change_of(self.layer, self.base, adding)
+
+    @property
+    def beyond(self) -> tuple[Member, ...]:
+        """Members that scale or set: they act on what all adds together made, and are not solved around."""
+        return tuple(one for one in self.fixed if not adds_only(self.layer, one.edit))
 
     def promises(self, generator: Generator, progress: Progress = quiet) -> tuple[Promise, ...]:
         """Every rule's promise on the module as it is; solved anew where members are active upstream."""

@@ -28,6 +28,10 @@ class Sides:
     values: Tensor
     """(out . taps, rank)."""
 
+    @property
+    def rank(self) -> int:
+        return self.keys.shape[1]
+
 
 @dataclass(frozen=True)
 class Overlap:
@@ -40,7 +44,7 @@ class Overlap:
 
 
 def sides(change: Change) -> Sides:
-    """The sides of a change, found from its factors."""
+    """The sides of a change, found from its factors; of rank 0 where dW is zero."""
     left, left_triangle = torch.linalg.qr(rearrange(change.response, "o r h w -> (o h w) r"))
     right, right_triangle = torch.linalg.qr(change.context.T)
     writes, sizes, reads = torch.linalg.svd(left_triangle @ right_triangle.T)
@@ -57,13 +61,14 @@ def overlap(one: Sides, other: Sides) -> Overlap:
 def cosine(layer: Layer, moments: SecondMoments, one: Change, other: Change) -> float:
     """E <conv(k, dW1), conv(k, dW2)> over natural keys, relative to the product of both RMS: -1 to 1.
 
-    Below zero the changes work against each other.
+    Below zero the changes work against each other. 0 where one of them answers to no natural key at all.
     """
     together = torch.cat([one.context, other.context])
     read = together if len(together) < layer.in_features else None
     gram = expected_patches(layer, moments, read, 0.0)
     first, second = _columns(one, other, read)
-    return float((first @ gram * second).sum() / ((first @ gram * first).sum() * (second @ gram * second).sum()).sqrt())
+    sizes = (first @ gram * first).sum() * (second @ gram * second).sum()
+    return float((first @ gram * second).sum() / sizes.sqrt()) if sizes > 0 else 0.0
 
 
 @dataclass(frozen=True)

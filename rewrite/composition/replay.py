@@ -29,9 +29,9 @@ def resolve(generator: Generator, pairs: Iterable[Pair], *, progress: Progress =
     It is composed of the members at their strengths and of at most one correction a layer, solved for all rules of
     that layer together; so it saves, loads and stacks like any other. Layers are taken in order, and a rule below
     members that are active upstream is first solved anew from its recipe. Edits without a recipe that can be replayed
-    stay as they are, and the rules are solved around them. The order of the pairs never matters and strength 0 is
-    absence. A resolved edit counts as its members: resolving it makes it again, and resolving all but one of its
-    members gives what those alone give. A member that meets no other keeps its bits.
+    stay as they are, and the rules are solved around what they add. The order of the pairs never matters and strength 0
+    is absence. A resolved edit counts as its members: resolving it makes it again, and resolving all but one of its
+    members gives what those alone give. A rule that meets no other edit keeps its bits.
 
     Members, strengths and figures are in the edit's recipe and notes. Raises EditError for weights that the edits were
     not made for and for edits that cannot be had together, RewriteError for a rule that cannot be solved anew. The
@@ -43,11 +43,12 @@ def resolve(generator: Generator, pairs: Iterable[Pair], *, progress: Progress =
     tensors = edits.identity.state(generator.module)
     base = {name: tensors[name].detach().cpu().clone() for name in plain.touched}
     recipe = {VERB: [{"content": member.edit.content, "strength": member.strength} for member in found]}
-    corrections, figures = [], []
+    corrections, figures, beyond = [], [], set()
     with edits.applied(generator.module, (plain, 1.0)) as stack:
         for meeting in meetings(generator, found, base):
             if meeting.is_alone:
                 continue
+            beyond |= {member.edit.content for member in meeting.beyond}
             progress(f"solving {meeting.layer.name}", 0, 1)
             promises = meeting.promises(generator, progress)
             world = shared_world(generator, meeting.layer, meeting.recipes, progress)
@@ -62,7 +63,7 @@ def resolve(generator: Generator, pairs: Iterable[Pair], *, progress: Progress =
         [(plain, 1.0), *((correction, 1.0) for correction in corrections)],
         recipe=recipe,
         made_by=_made_by(),
-        notes=_notes(found, figures),
+        notes=_notes(found, figures, sorted(beyond)),
     )
 
 
@@ -139,15 +140,21 @@ def _kept(meeting: Meeting, promise: Promise, summed: Change | None, resolved: C
     }
 
 
-def _notes(found: Sequence[Member], figures: Sequence[dict[str, Any]]) -> dict[str, Any]:
+def _notes(found: Sequence[Member], figures: Sequence[dict[str, Any]], beyond: list[str]) -> dict[str, Any]:
     fixed = [member.edit.content for member in found if member.rule is None]
     solved = sum(len(layer["rules"]) for layer in figures)
     said = [
         _counted(solved, "rule", "solved together"),
         _counted(len(found) - len(fixed) - solved, "rule", "meeting no other edit, kept to the bit"),
-        _counted(len(fixed), "edit", "without a recipe that can be replayed, kept as it is and solved around"),
+        _counted(len(fixed) - len(beyond), "edit", "without a recipe to replay, kept unchanged and solved around"),
+        _counted(len(beyond), "edit", "with a scale or a set at a rule's layer, kept unchanged and not solved around"),
     ]
-    return {"said": "; ".join(filter(None, said)), "fixed": fixed, "layers": list(figures)}
+    return {
+        "said": "; ".join(filter(None, said)),
+        "fixed": fixed,
+        "not_solved_around": beyond,
+        "layers": list(figures),
+    }
 
 
 def _counted(count: int, what: str, how: str) -> str:

@@ -73,7 +73,7 @@ class Resolved:
     """What `resolve` would make of the same edits."""
 
     losses: tuple[float | None, ...]
-    """Of each party; None where it has no recipe."""
+    """Of each party, relative to what its recipe promises where it is now solved; None where it has no recipe."""
     background_shift: Mapping[str, float]
     """By layer."""
     said: str

@@ -62,10 +62,16 @@ class Verdict:
     remedy: str
 
 
-def verdict(findings: Iterable[Finding]) -> Verdict:
-    """The worst finding; of equally bad ones the first: they come with the surest first."""
+def verdict(findings: Iterable[Finding], rules: bool) -> Verdict:
+    """The worst finding; of equally bad ones the first: they come with the surest first.
+
+    `rules` says whether any edit has a recipe, without which no loss is known.
+    """
     bad = [finding for finding in findings if finding.level != "fine"]
-    if not bad:
+    if not bad and rules:
         return Verdict("fine", f"no rule loses more than {KEPT:.0%} of its effect", "a plain sum will do")
+    if not bad:
+        because = "none of the edits has a recipe, and what can be told without speaks for a plain sum"
+        return Verdict("fine", because, "look at images of each and of all")
     worst = max(bad, key=lambda finding: LEVELS.index(finding.level))
     return Verdict(worst.level, worst.because, worst.remedy)

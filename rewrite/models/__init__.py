@@ -11,26 +11,21 @@ import torch
 from torch import nn
 
 from rewrite.checkpoints import native
+from rewrite.checkpoints.read import read
 from rewrite.errors import RewriteError, nearest
 from rewrite.generator import Generator
-from rewrite.models import dcgan, mobilestylegan, stylegan2
 from rewrite.models.cache import cached, pull, shipped
+from rewrite.models.registry import FAMILIES, build, empty, recognise
 from rewrite.models.zoo import ZOO
-
-FAMILIES: Mapping[str, tuple[Callable[..., nn.Module], Callable[..., Generator]]] = {
-    "mobilestylegan": (mobilestylegan.MobileStyleGAN, mobilestylegan.generator),
-    "dcgan": (dcgan.DCGAN, dcgan.generator),
-    "stylegan2": (stylegan2.StyleGAN2, stylegan2.generator),
-}
-"""For each family, what builds its module from a geometry, and what makes the generator of a module."""
 
 
 def load(name: str | Path, *, device: str | torch.device = "cpu") -> Generator:
-    """A generator by the name of a model, which is fetched at first use, or from a checkpoint file of ours.
+    """A generator by the name of a model, which is fetched at first use, or from a checkpoint file, ours or another's.
 
     It is in eval mode, float32, and asks for no gradients. A baked checkpoint goes by the name of the model it was made
-    from; any other file has no name, so that recipes are not tied to where it lies. RewriteError if the name or the
-    file is not known, or the file is not intact.
+    from; any other file has no name, so that recipes are not tied to where it lies. Files of others are recognised by
+    what is in them, and nothing in them is run. RewriteError if the name or the file is not known, or the file is not
+    intact.
     """
     if name in ZOO:
         module, generator, card = _named(str(name))
@@ -87,27 +82,16 @@ def _named(name: str) -> tuple[nn.Module, Callable[..., Generator], dict[str, An
 
 def _read(path: Path) -> tuple[nn.Module, Callable[..., Generator], dict[str, Any]]:
     """The module in a checkpoint file, what makes its generator, and the card."""
+    if not native.claims(path):
+        foreign = read(path)
+        module, layout = build(foreign, str(path))
+        card = {"origin": f"{foreign.container} with {layout.why}", "notes": " ".join(layout.notes)}
+        return module, FAMILIES[layout.family][1], {key: value for key, value in card.items() if value}
     checkpoint = native.read(path)
-    module, generator = _build(checkpoint, str(path))
+    module = empty(checkpoint.family, checkpoint.geometry, str(path))
     native.fill(module, checkpoint.tensors, str(path))
-    return module, generator, dict(checkpoint.card) | ({"history": [*checkpoint.history]} if checkpoint.history else {})
+    card = dict(checkpoint.card) | ({"history": [*checkpoint.history]} if checkpoint.history else {})
+    return module, FAMILIES[checkpoint.family][1], card
 
 
-def _build(checkpoint: native.Checkpoint, what: str) -> tuple[nn.Module, Callable[..., Generator]]:
-    """The family's module without its tensors: a geometry that lies about its size costs nothing."""
-    if checkpoint.family not in FAMILIES:
-        raise RewriteError(
-            f"{what} is of family {checkpoint.family!r}, which this version does not know; expected one of "
-            f"{', '.join(FAMILIES)}, so update rewrite"
-        )
-    family, generator = FAMILIES[checkpoint.family]
-    try:
-        with torch.device("meta"):
-            return family(**checkpoint.geometry), generator
-    except (TypeError, ValueError, RuntimeError) as error:
-        raise RewriteError(
-            f"{what} has a geometry that {checkpoint.family} cannot have ({error}); fetch it again"
-        ) from error
-
-
-__all__ = ["FAMILIES", "ZOO", "cached", "load", "pull", "save"]
+__all__ = ["FAMILIES", "ZOO", "cached", "load", "pull", "recognise", "save"]

@@ -16,8 +16,10 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rewrite.checkpoints.foreign import Network
 from rewrite.errors import RewriteError
-from rewrite.generator import Flow, Generator, Layer
+from rewrite.generator import Flow, Generator, Layer, UnitForm
+from rewrite.models.layout import Layout, same
 
 KERNEL = 4
 
@@ -94,11 +96,18 @@ def generator(module: DCGAN, *, name: str = "", card: Mapping[str, Any] | None =
             in_resolution=(2 << stage,) * 2 if stage else (1, 1), out_resolution=(4 << stage,) * 2,
             follows=("activation",) if last else ("norm", "activation"),
             stage=stage, upstream=tuple(stored[: stored.index(f"{path}.weight")]),
+            units=None if last else _units(f"main.{i + 1}"),
         )  # fmt: skip
     return Generator(
         module=module, layers=layers, z_dim=module.geometry["z"], resolution=2 << len(layers),
         architecture="dcgan", name=name, card=card or {},
     )  # fmt: skip
+
+
+def _units(norm: str) -> UnitForm:
+    """Batch norm is all that a unit hangs on: without its factor, its offset is what ReLU gets."""
+    factor, offset = f"{norm}.weight", f"{norm}.bias"
+    return UnitForm(constant=((factor, 0),), level=offset, scaled=((factor, 0), (offset, 0)), slope=0.0)
 
 
 def from_tensors(tensors: Mapping[str, Tensor]) -> DCGAN:
@@ -121,7 +130,26 @@ def from_tensors(tensors: Mapping[str, Tensor]) -> DCGAN:
     return module.eval().requires_grad_(False)
 
 
-def _position(item: tuple[str, Tensor]) -> tuple[int, str]:
+def explain(network: Network, beside: Mapping[str, Any]) -> Layout | None:  # noqa: ARG001
+    """By `main.0.weight` of four axes and `main.1.running_mean`."""
+    shapes = network.shapes
+    if len(shapes.get("main.0.weight", ())) != 4 or "main.1.running_mean" not in shapes:
+        return None
+    kernels = [shape for _, shape in sorted(shapes.items(), key=_position) if len(shape) == 4]
+    if any(tuple(shape[2:]) != (KERNEL, KERNEL) for shape in kernels):
+        raise RewriteError(
+            f"this DCGAN has kernels of {kernels[-1][2]} x {kernels[-1][3]}, and its weights do not tell their "
+            f"strides; expected {KERNEL} x {KERNEL} throughout, so wrap your network with rewrite.Generator.wrap"
+        )
+    traces = [name for name in shapes if name.endswith("num_batches_tracked")]
+    return Layout(
+        "dcgan", "main.0.weight of four axes, main.1.running_mean: the tutorial's DCGAN",
+        {"z": kernels[0][0], "channels": [shape[1] for shape in kernels]},
+        {name: same(name) for name in shapes if name not in traces}, constants=traces,
+    )  # fmt: skip
+
+
+def _position(item: tuple[str, Any]) -> tuple[int, str]:
     """Order in the network: main.9 before main.12."""
     part = item[0].split(".")[1:2]
     return (int(part[0]) if part and part[0].isdecimal() else 0, item[0])

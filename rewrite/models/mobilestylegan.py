@@ -22,7 +22,7 @@ from torch.nn import functional as F
 
 from rewrite.checkpoints.openvino import Graph, Node
 from rewrite.errors import RewriteError
-from rewrite.generator import MAPPING, NO_PLACES, Flow, Generator, Layer, Noise
+from rewrite.generator import MAPPING, NO_PLACES, Flow, Generator, Layer, Noise, UnitForm
 from rewrite.progress import Progress, quiet
 
 SLOPE = 0.2
@@ -264,6 +264,7 @@ def generator(module: MobileStyleGAN, *, name: str = "", card: Mapping[str, Any]
             kind="conv", shape=tuple(conv.weight.shape), out_axis=0, in_axis=1, kernel_axes=(2, 3),
             padding=cast(tuple[int, int], conv.padding), in_resolution=(resolution,) * 2,
             out_resolution=(resolution,) * 2, follows=follows, stage=stage, upstream=(*upstream, *before),
+            units=_units(module, path, f"{path}.{weight}.weight"),
         )  # fmt: skip
         upstream = [*upstream, *dict.fromkeys([*before, *inside])]
         stage += 1
@@ -283,6 +284,26 @@ def generator(module: MobileStyleGAN, *, name: str = "", card: Mapping[str, Any]
     return Generator(
         module=module, layers=layers, z_dim=module.geometry["style"], resolution=BASE << (last + 2),
         architecture="mobilestylegan", name=name, card=card or {},
+    )  # fmt: skip
+
+
+def _units(module: MobileStyleGAN, path: str, weight: str) -> UnitForm | None:
+    """Units are silenced and scaled by the style of the one layer that reads them; None of the image's own layer.
+
+    A filter of zeros would leave the noise, of which all units of a layer share one map.
+    """
+    if path.endswith(".to_img"):
+        return None
+    block, _, convolution = path.rpartition(".")
+    if convolution == "conv1" and block:
+        reader = f"{block}.conv2"
+    else:
+        after = int(block.split(".")[1]) + 1 if block else 0
+        reader = f"layers.{after}.up" if after < len(module.layers) else f"{block}.to_img"
+    style = ((f"{reader}.modulation.weight", 0), (f"{reader}.modulation.bias", 0))
+    return UnitForm(
+        constant=((weight, 0),), level=f"{path}.bias", scaled=style, silenced=style, slope=SLOPE,
+        caveats={"set": "the layer's noise is one map for all of its units, and stays on top of the constant"},
     )  # fmt: skip
 
 

@@ -43,6 +43,8 @@ class Card:
     """Limits, as in bounds.json."""
     address: str | None = None
     """Where it can be had: hf://user/repo/file."""
+    fetch: str | None = None
+    """A command that brings the file here first."""
 
     def markdown(self) -> str:
         """The text of the card."""
@@ -86,7 +88,8 @@ class Card:
     def _use(self) -> str:
         place, model = self.address or self.file, self._base_name() or "MODEL"
         at = quoted(place)
-        commands = f"rewrite show {at}\nrewrite sample {quoted(model)} --edit {at} --seeds 0-15 --out faces.png"
+        first = f"{self.fetch}\n" if self.fetch else ""
+        commands = f"{first}rewrite show {at}\nrewrite sample {quoted(model)} --edit {at} --seeds 0-15 --out faces.png"
         loading = "from rewrite import hub\nedit = hub.load" if self.address else "edit = edits.load"
         code = (
             f"import edits, rewrite\n{loading}({place!r})\ngenerator = rewrite.load({model!r})\n"

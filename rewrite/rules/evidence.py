@@ -137,7 +137,7 @@ def _positions(layer: Layer, placed: Placed, number: int) -> Sequence[Tensor]:
 
 
 def _covered_keys(state: State, region: Region) -> tuple[Tensor, Tensor]:
-    covered = region.coverage(state.layer.in_resolution)
+    covered = region.coverage(state.layer.in_resolution, state.layer.in_margin)
     ys, xs = torch.nonzero(covered, as_tuple=True)
     return maps(state.key)[0].detach().cpu().double()[:, ys, xs].T, covered[ys, xs]
 

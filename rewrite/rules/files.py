@@ -23,7 +23,7 @@ def read(path: str | Path, **settings: Any) -> Recipe:
     RewriteError names the file and the field at fault.
     """
     path = Path(path)
-    data, said = _data(path), {name: value for name, value in settings.items() if value is not None}
+    data, said = plain(path), {name: value for name, value in settings.items() if value is not None}
     if masks.is_mask_file(data):
         return masks.as_recipe(data, origin=str(path), **said)
     return parse({**data, **said} if isinstance(data, dict) else data, folder=path.parent, origin=str(path))
@@ -48,7 +48,8 @@ class _Loader(yaml.SafeLoader):
         return super().construct_mapping(node, deep=deep)
 
 
-def _data(path: Path) -> Any:
+def plain(path: Path) -> Any:
+    """The plain data of a YAML or JSON file; RewriteError if it is neither."""
     try:
         return yaml.load(read_regular(path, RECIPE_BYTES).decode(), _Loader)
     except OSError as error:

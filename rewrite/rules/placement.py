@@ -61,14 +61,15 @@ def placements(
 ) -> Iterator[Placed]:
     """Each paste example of a recipe in turn; `silenced` are the units that an erase takes away."""
     if recipe.source is not None:
-        source, object_covers = passes.of(recipe.source), recipe.source.coverage(layer.out_resolution)
+        source = passes.of(recipe.source)
+        object_covers = recipe.source.coverage(layer.out_resolution, layer.out_margin)
         object_made = respond(layer, maps(source.key).detach().cpu().double(), weight)[0]
         object_gain = gain(layer, weight, style_of(source))
     for region in recipe.paste:
         state = passes.of(region)
         key, style = maps(state.key).detach().cpu().double(), style_of(state)
         value, own = respond(layer, key, weight)[0], gain(layer, weight, style)
-        covered = region.coverage(layer.out_resolution)
+        covered = region.coverage(layer.out_resolution, layer.out_margin)
         if recipe.source is None:
             key_without = key.clone()
             key_without[:, silenced] = 0

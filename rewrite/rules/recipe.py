@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Any, Literal, Self
 
+import torch.nn.functional as F
 from pydantic import BaseModel, ConfigDict, Field, StrictInt, ValidationError, model_validator
 from torch import Tensor
 
@@ -68,8 +69,12 @@ class Region(_Strict):
             return "a stored latent"
         return f"row {self.row} of stream {self.stream}" if self.stream is not None else f"seed {self.seed}"
 
-    def coverage(self, resolution: tuple[int, int]) -> Tensor:
-        """Share of each cell (H, W) that the shape covers, float64 in [0, 1]; RewriteError if it covers nothing."""
+    def coverage(self, resolution: tuple[int, int], margin: int = 0) -> Tensor:
+        """Share of each cell (H, W) that the shape covers, float64 in [0, 1]; RewriteError if it covers nothing.
+
+        `margin` cells on each side lie beyond the image, and are not covered.
+        """
+        resolution = (resolution[0] - 2 * margin, resolution[1] - 2 * margin)
         if self.box is not None:
             covered = regions.box_coverage(self.box, resolution)
         elif self.polygon is not None:
@@ -81,7 +86,7 @@ class Region(_Strict):
             raise RewriteError(
                 f"the {shape} on {self.latent_name} covers nothing; draw it inside the image, larger than a point"
             )
-        return covered
+        return F.pad(covered, (margin,) * 4)
 
 
 class Erase(_Strict):

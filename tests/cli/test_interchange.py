@@ -130,6 +130,7 @@ def test_strips_are_a_row_a_seed_and_a_column_a_strength(rewrite, tiny: Path, ed
     assert picture.width > 4 * 32
     assert 3 * 32 < picture.height < 6 * 32
     rewrite("sample", tiny, *options).failed_with("--strengths is for one --edit")
+    rewrite("sample", tiny, "--edit", f"{edit}:0.5", *options).failed_with("a strength of its own beside --strengths")
     rewrite("sample", tiny, "--edit", edit, "--strengths", "1,x", "--out", out).failed_with("no finite number")
 
 

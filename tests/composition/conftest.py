@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
@@ -14,6 +16,8 @@ from rewrite.errors import RewriteError
 from rewrite.models import dcgan, stylegan2
 from rewrite.rules import rule
 
+# The scripts are no package of the distribution: tests find them by their folder.
+sys.path.insert(0, str(Path(__file__).parents[2] / "scripts"))
 HOME = os.environ.get("REWRITE_HOME")
 """Where pulled models lie; moments of the tests go elsewhere."""
 

@@ -11,12 +11,15 @@ import pytest
 import torch
 
 import edits
+from edits.materialise import changes, materialise
 from rewrite import hooks
 from rewrite.composition import conflict, resolve, retention
+from rewrite.composition.foresee import _rounding
 from rewrite.composition.losses import among
 from rewrite.composition.members import members
 from rewrite.composition.promise import promise_alone
 from rewrite.composition.verdict import LEVELS, THRESHOLDS, Finding, Threshold, verdict
+from rewrite.errors import RewriteError
 from rewrite.memory import canonical, gain, style_of
 from rewrite.rules import parse, rule
 
@@ -103,7 +106,7 @@ def test_measured_is_what_a_hook_sees(case):
     pairs = [(one, 1.0), (other, 1.0)]
     kept = next(kept for kept in retention(generator, pairs, [pairs]) if kept.content == one.content)
     assert 1 - kept.retention == pytest.approx((lost / size) ** 0.5, rel=1e-3)
-    found = conflict(generator, *pairs, try_resolve=False)
+    found = conflict(generator, pairs, try_resolve=False)
     place = [party.content for party in found.parties].index(one.content)
     assert found.losses_in_sum[place] == pytest.approx((lost / size) ** 0.5, rel=1e-3)
 
@@ -121,8 +124,14 @@ def test_retention_under_none_each_and_all(case):
         assert kept[content, tuple(sorted((one, other)))].retention < 1
 
 
+def test_a_rule_that_rounding_leaves_nothing_of_has_no_retention(case):
+    with pytest.raises(RewriteError, match=f"nothing of rule {case.above[0].content[:12]}"):
+        retention(case.generator, [(case.above[0], 1e-12), (case.above[1], 1.0)])
+
+
 def test_everything_is_there_for_machines(case):
-    found = conflict(case.generator, (case.above[0], None), (case.above[1], 0.5), names={case.above[0].content: "hat"})
+    pairs = [(case.above[0], None), (case.above[1], 0.5)]
+    found = conflict(case.generator, pairs, names={case.above[0].content: "hat"})
     told = json.loads(json.dumps(found.as_json(), allow_nan=False))
     assert sorted(party["name"] for party in told["parties"])[-1] == "hat"
     assert [party["content"] for party in told["parties"]] == sorted(edit.content for edit in case.above[:2])
@@ -135,14 +144,14 @@ def test_everything_is_there_for_machines(case):
 
 def test_the_order_of_the_edits_does_not_matter(case):
     pairs = [(case.above[0], 1.0), (case.above[1], 0.5), (case.below[0], 1.0)]
-    assert conflict(case.generator, *pairs, try_resolve=False) == conflict(
-        case.generator, *pairs[::-1], try_resolve=False
+    assert conflict(case.generator, pairs, try_resolve=False) == conflict(
+        case.generator, pairs[::-1], try_resolve=False
     )
 
 
 def test_what_resolve_would_do_is_what_it_does(case):
     pairs = [(case.above[0], 1.0), (case.above[1], 1.0)]
-    found, notes = conflict(case.generator, *pairs), resolve(case.generator, pairs).notes
+    found, notes = conflict(case.generator, pairs), resolve(case.generator, pairs).notes
     told = {kept["content"]: kept["loss"] for kept in notes["layers"][0]["rules"]}
     assert found.resolved.losses == tuple(told[party.content] for party in found.parties)
     assert found.resolved.background_shift == {case.upper: notes["layers"][0]["background_shift"]}
@@ -153,14 +162,14 @@ def test_what_resolve_would_do_is_what_it_does(case):
 def test_a_resolved_edit_is_looked_at_as_its_members(case):
     pairs = [(case.above[0], 1.0), (case.above[1], 1.0)]
     whole = resolve(case.generator, pairs)
-    assert conflict(case.generator, (whole, None), try_resolve=False) == conflict(
-        case.generator, *pairs, try_resolve=False
+    assert conflict(case.generator, [(whole, None)], try_resolve=False) == conflict(
+        case.generator, pairs, try_resolve=False
     )
 
 
 def test_a_gentle_rule_by_itself_is_fine(case, recipe_for):
     gentle = rule(case.generator, recipe_for(case.upper, mu=30.0, nu=30.0))
-    found = conflict(case.generator, (gentle, None))
+    found = conflict(case.generator, [(gentle, None)])
     assert found.verdict.level == "fine", found.verdict
     assert found.losses == ((None,),)
     assert found.losses_in_sum == (0.0,)
@@ -176,7 +185,7 @@ def test_two_sets_of_one_element_clash(case):
         )
         for v in (0.5, 0.75)
     ]
-    found = conflict(generator, (sets[0], 1.0), (sets[1], 1.0), (case.above[0], 1.0))
+    found = conflict(generator, [(sets[0], 1.0), (sets[1], 1.0), (case.above[0], 1.0)])
     assert [clash.pair for clash in found.clashes] == [
         tuple(sorted(i for i, party in enumerate(found.parties) if party.layer is None))
     ]
@@ -188,7 +197,7 @@ def test_two_sets_of_one_element_clash(case):
 
 def test_an_edit_without_a_recipe_has_no_loss_of_its_own(case, by_hand):
     hand = by_hand(case.generator, case.upper, 0.5)
-    found = conflict(case.generator, (hand, 1.0), (case.above[0], 1.0))
+    found = conflict(case.generator, [(hand, 1.0), (case.above[0], 1.0)])
     i = [party.content for party in found.parties].index(hand.content)
     assert found.parties[i].layer is None
     assert found.losses[i] == (None, None)
@@ -201,23 +210,42 @@ def test_hands_that_pull_alike_are_told_by_natural_images(case, by_hand):
     one = by_hand(case.generator, case.upper, 0.01)
     form = one.operations[one.touched[0]][0].form
     twin = replace(one, operations={one.touched[0]: (edits.Add(form.dense.shape, edits.Dense(-1.5 * form.dense)),)})
-    found = conflict(case.generator, (one, 1.0), (twin, 1.0))
+    found = conflict(case.generator, [(one, 1.0), (twin, 1.0)])
     assert found.touches[0].cosine == pytest.approx(-1, abs=1e-6)
     assert found.verdict.level == "warn"
     assert "opposite" in found.verdict.because
 
 
-def test_what_half_precision_keeps_is_told(case, recipe_for):
-    faint = [rule(case.generator, recipe_for(case.upper, first, mu=0.1, strength=0.02)) for first in (1, 11)]
-    generator = case.generator
-    kept = {name: tensor.clone() for name, tensor in generator.module.state_dict().items()}
-    try:
-        generator.module.bfloat16().float()
-        found = conflict(generator, *((edit, None) for edit in faint), try_resolve=False)
-    finally:
-        generator.module.load_state_dict(kept)
-    assert all(one.dtype == "float32" and one.lost < 1e-3 for one in found.rounding)
+def test_what_rounding_keeps_is_told(case):
+    found = conflict(case.generator, [(case.above[0], 1.0), (case.above[1], 0.5)], try_resolve=False)
     assert [one.party for one in found.rounding] == [0, 1, None]
+    assert all(one.dtype == "float32" and one.lost < 1e-3 for one in found.rounding)
+
+
+def test_half_precision_loses_a_faint_change(case):
+    generator, name = case.generator, case.generator.layer(case.upper).weight
+    half = generator.module.state_dict()[name].bfloat16()
+    (faint,) = members(generator, [(case.above[0], 0.01)])
+    (told,) = _rounding([faint], {name: half}, summed=True)
+    exact = materialise(half.double(), changes(faint.edit, 0.01)[name])
+    lost = (exact.bfloat16().double() - exact).norm() / (exact - half.double()).norm()
+    assert told.dtype == "bfloat16"
+    assert told.lost == pytest.approx(float(lost), rel=1e-6)
+    assert told.lost > THRESHOLDS["lost_to_rounding"].warn
+
+
+def test_a_change_of_nothing_touches_nobody(case, by_hand):
+    """An adapter may hold a module whose factors are zero."""
+    hand = by_hand(case.generator, case.lower)
+    name = case.generator.layer(case.upper).weight
+    shape = case.generator.layer(case.upper).shape
+    base = edits.describe(case.generator.module, [name, *hand.touched], architecture=case.generator.architecture)
+    nothing = edits.Add(shape, edits.Dense(torch.zeros(shape)))
+    adapter = edits.Edit({**hand.operations, name: (nothing,)}, base)
+    found = conflict(case.generator, [(adapter, 1.0), (case.above[0], 1.0)])
+    assert found.touches == ()
+    assert found.losses_in_sum[1 - [party.layer for party in found.parties].index(None)] == 0
+    json.dumps(found.as_json(), allow_nan=False)
 
 
 def test_the_module_is_left_as_it_was_when_it_is_not_the_base(case):
@@ -227,7 +255,7 @@ def test_the_module_is_left_as_it_was_when_it_is_not_the_base(case):
     tensor.mul_(1.01)
     try:
         with pytest.raises(edits.EditError, match="are not the weights"):
-            conflict(generator, (case.above[0], None), (case.above[1], None))
+            conflict(generator, [(case.above[0], None), (case.above[1], None)])
         assert torch.equal(tensor, kept * 1.01)
     finally:
         tensor.copy_(kept)
@@ -245,7 +273,8 @@ def test_the_worst_finding_is_the_verdict_and_the_surest_of_equals():
     warn, first, second = (
         Finding(level, because, "do") for level, because in (("warn", "w"), ("conflict", "1"), ("conflict", "2"))
     )
-    assert verdict([warn, first, second]).because == "1"
-    assert verdict([Finding("fine", "f", "do"), warn]).level == "warn"
-    assert verdict([Finding("fine", "f", "do")]).level == "fine"
-    assert verdict([]).remedy == "a plain sum will do"
+    assert verdict([warn, first, second], True).because == "1"
+    assert verdict([Finding("fine", "f", "do"), warn], True).level == "warn"
+    assert verdict([Finding("fine", "f", "do")], True).level == "fine"
+    assert verdict([], True).remedy == "a plain sum will do"
+    assert "none of the edits has a recipe" in verdict([], False).because

@@ -87,11 +87,25 @@ def test_of_the_prices_the_dearest_that_keeps_every_promise_is_taken(case, met, 
         whole = side_by_side([*(promise.change for promise in promises), found.change])
         figures[price] = max(joint.losses(meeting.layer, meeting.weight, promises, whole))
     monkeypatch.undo()
+
+    def taken(kept):
+        monkeypatch.setattr(joint, "KEPT", kept)
+        return joint.correct(meeting.layer, meeting.weight, world, promises, None, meeting.eps).price
+
     dearest, middle, cheapest = figures
     assert figures[dearest] > figures[middle] > figures[cheapest]
-    for kept, expected in ((figures[dearest] * 1.01, dearest), (figures[middle] * 1.01, middle), (0.0, dearest)):
-        monkeypatch.setattr(joint, "KEPT", kept)
-        assert joint.correct(meeting.layer, meeting.weight, world, promises, None, meeting.eps).price == expected
+    assert taken(figures[dearest] * 1.01) == dearest
+    assert taken(figures[middle] * 1.01) == middle
+
+
+def test_where_promises_cannot_be_kept_the_sum_s_effect_elsewhere_is_the_limit():
+    tried = [joint._Tried(price, None, kept, elsewhere) for price, kept, elsewhere in [
+        (1.0, [0.4, 0.1], 0.8), (0.3, [0.3, 0.1], 0.9), (0.1, [0.1, 0.1], 1.1),
+    ]]  # fmt: skip
+    assert [joint._best(tried, most).price for most in (2.0, 1.0, 0.85, 0.1)] == [0.1, 0.3, 1.0, 1.0]
+    # Where gains answer, a cheaper correction may keep less.
+    assert joint._best([*tried[:2], joint._Tried(0.1, None, [0.5, 0.1], 0.9)], 1.0).price == 0.3
+    assert joint._best([joint._Tried(1.0, None, [joint.KEPT, 0.0], 9.0), *tried], 0.1).elsewhere == 9.0
 
 
 def test_where_keys_are_many_the_correction_reads_the_rules_own(case, met, monkeypatch):

@@ -70,6 +70,36 @@ def test_conflict_of_what_is_fine_succeeds_and_shows_images(rewrite, folder, tmp
     assert Image.open(sheet).height > 3 * 192
 
 
+def test_conflict_of_many_is_a_picture(rewrite, folder, tmp_path):
+    out, model = tmp_path / "new" / "matrix.png", folder / "tiny.safetensors"
+    two = [folder / f"{name}.safetensors" for name in ("hat", "scarf")]
+    sizes = []
+    for three in ([], [folder / "gentle.safetensors"]):
+        said = rewrite("conflict", model, *two, *three, "--matrix", out, "--json")
+        assert json.loads(said.out)["matrix"] == str(out)
+        sizes.append(Image.open(out).size)
+    assert sizes[0][1] < sizes[1][1]
+    said = rewrite("conflict", model, *two, "--matrix", two[0])
+    assert said.code == 2
+    assert "one file" in said.err
+    edits.load(two[0])
+
+
+def test_edits_are_called_by_their_files(rewrite, folder, tmp_path):
+    """Also where two files have one name, and inside a composed edit."""
+    model, hat, scarf, gentle = (folder / f"{name}.safetensors" for name in ("tiny", "hat", "scarf", "gentle"))
+    both, twin = tmp_path / "both.safetensors", tmp_path / "gentle.safetensors"
+    assert rewrite("compose", hat, scarf, "--out", both).code == 0
+    twin.write_bytes(hat.read_bytes())
+    digests = {path: edits.load(path).content[:8] for path in (hat, scarf, gentle)}
+    facts = json.loads(rewrite("conflict", model, both, gentle, "--json").out)
+    names = {f"both {digests[hat]}", f"both {digests[scarf]}", "gentle"}
+    assert {party["name"] for party in facts["parties"]} == names
+    facts = json.loads(rewrite("conflict", model, twin, gentle, "--json").out)
+    names = {f"gentle {digests[hat]}", f"gentle {digests[gentle]}"}
+    assert {party["name"] for party in facts["parties"]} == names
+
+
 def test_conflict_of_other_weights_is_an_error(rewrite, folder, tmp_path):
     torch.manual_seed(1)
     module = dcgan.DCGAN(z=8, channels=[24, 12, 3]).eval().requires_grad_(False)
@@ -90,11 +120,15 @@ def test_compose_resolves(rewrite, folder, tmp_path, packed):
     pairs = [(edits.load(hat), None), (edits.load(scarf), 0.5)]
     assert packed(both) == packed(resolve(load(model), pairs))
     shown = rewrite("compose", "--resolve", model, hat, scarf, "--out", out)
-    for word in ("2 rules solved together", "loss in a sum", "background shift", "main.3"):
+    for word in ("2 rules solved together", "loss in a sum", "background shift", "main.3", "hat", "correction"):
         assert word in shown.out
     assert rewrite("show", out).code == 0
     plain = rewrite("compose", hat, scarf, "--out", out)
     assert "loss" not in plain.out
+    assert "correction" not in plain.out
+    said = rewrite("compose", hat, scarf, "--out", hat)
+    assert said.code == 2
+    assert "one file" in said.err
 
 
 def test_what_cannot_be_resolved_leaves_no_file(rewrite, folder, tmp_path):

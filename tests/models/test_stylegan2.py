@@ -60,34 +60,44 @@ def obvious(module: StyleGAN2, z: Tensor, noise: Noise = "const", label: Tensor 
                 out.append(F.conv2d(features[None], own, padding=own.shape[-1] // 2))
         return torch.cat(out)
 
-    def layer(x: Tensor, path: str, **how: bool) -> Tensor:
+    def layer(x: Tensor, path: str, *, gain: float = 1.0, **how: bool) -> Tensor:
         x = convolved(x, path, **how)
         if noise == "const":
             x = x + state[f"{path}.noise_const"] * state[f"{path}.noise_strength"][:, None, None]
-        return clamped(F.leaky_relu(x + state[f"{path}.bias"][:, None, None], 0.2) * math.sqrt(2))
+        return clamped(F.leaky_relu(x + state[f"{path}.bias"][:, None, None], 0.2) * math.sqrt(2)) * gain
+
+    def doubled(x: Tensor) -> Tensor:
+        spread = x.new_zeros(*x.shape[:2], 2 * x.shape[2], 2 * x.shape[3])
+        spread[:, :, ::2, ::2] = x
+        return low_passed(F.pad(spread, (2, 1, 2, 1)), gain=4)
 
     x, image = state["synthesis.b4.const"].expand(len(z), -1, -1, -1), None
     for i in range(len(geometry["channels"])):
-        block = f"synthesis.b{4 << i}"
+        block, before = f"synthesis.b{4 << i}", x
+        residual = f"{block}.skip.weight" in state
         x = layer(x, f"{block}.conv0", up=True) if i else x
-        x = layer(x, f"{block}.conv1")
+        x = layer(x, f"{block}.conv1", gain=math.sqrt(0.5) if residual else 1.0)
+        if residual:
+            kernel = state[f"{block}.skip.weight"]
+            x = x + doubled(F.conv2d(before, kernel / math.sqrt(kernel.shape[1]))) * math.sqrt(0.5)
+        if f"{block}.torgb.weight" not in state:
+            continue
         share = convolved(x, f"{block}.torgb", demodulate=False) + state[f"{block}.torgb.bias"][:, None, None]
-        if image is not None:
-            spread = image.new_zeros(*image.shape[:2], 2 * image.shape[2], 2 * image.shape[3])
-            spread[:, :, ::2, ::2] = image
-            image = low_passed(F.pad(spread, (2, 1, 2, 1)), gain=4)
-        image = clamped(share) if image is None else image + clamped(share)
+        image = clamped(share) if image is None else doubled(image) + clamped(share)
     assert image is not None
     return image
 
 
 @pytest.mark.parametrize("noise", ["const", "none"])
-@pytest.mark.parametrize("clamp", [None, 0.7])
-def test_the_compact_form_is_the_obvious_form(noise: Noise, clamp: float | None) -> None:
-    module = StyleGAN2.random(0, noise=0.3, clamp=clamp, **SMALL)
+@pytest.mark.parametrize(
+    ("clamp", "architecture"),
+    [(None, "skip"), (0.7, "skip"), (None, "resnet"), (0.7, "resnet"), (None, "orig"), (0.7, "orig")],
+)
+def test_the_compact_form_is_the_obvious_form(noise: Noise, clamp: float | None, architecture: str) -> None:
+    module = StyleGAN2.random(0, noise=0.3, clamp=clamp, architecture=architecture, **SMALL)
     z = torch.randn(3, 10, generator=torch.Generator().manual_seed(1))
     image = module(z, noise=noise)
-    assert float(image.std()) > 0.1
+    assert float(image.std()) > 0.05
     assert torch.allclose(image.double(), obvious(module, z, noise), atol=1e-4)
 
 
@@ -127,6 +137,22 @@ def test_parameters_have_the_official_names_and_shapes() -> None:
         expected |= {f"{path}.weight": (3, width, 1, 1), f"{path}.bias": (3,)}
         expected |= {f"{path}.affine.weight": (width, 12), f"{path}.affine.bias": (width,)}
     assert found == expected
+
+
+@pytest.mark.parametrize("change", [{}, {"architecture": "resnet"}, {"architecture": "orig"}, {"joint": True}])
+def test_a_geometry_names_what_is_unusual_alone(change: dict[str, Any]) -> None:
+    geometry = StyleGAN2(**(SMALL | change)).geometry
+    assert set(geometry) == set(SMALL) | {"classes", "clamp"} | set(change)
+    assert StyleGAN2(**geometry).geometry == geometry
+
+
+def test_residual_blocks_have_a_way_around() -> None:
+    G = stylegan2.generator(StyleGAN2.random(0, architecture="resnet", **SMALL))
+    assert [name.removeprefix("synthesis.") for name in G.layers if name.startswith("synthesis.b8.")] == [
+        "b8.skip", "b8.conv0", "b8.conv1",
+    ]  # fmt: skip
+    assert len({G.layers[f"synthesis.b8.{part}"].stage for part in ("skip", "conv0", "conv1")}) == 1
+    assert [name for name in G.layers if name.endswith("torgb")] == ["synthesis.b32.torgb"]
 
 
 def test_widths_are_the_official_ones() -> None:
@@ -195,6 +221,8 @@ def test_memory_layout_changes_nothing() -> None:
         {"depth": 10**9},
         {"classes": -1},
         {"clamp": -1.0},
+        {"architecture": "dense"},
+        {"joint": 1},
         {"z": 2.5},
     ],
 )

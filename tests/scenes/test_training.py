@@ -122,7 +122,7 @@ def test_two_processes_train_as_one(tmp_path: Path) -> None:
     np.save(tmp_path / "scenes.npy", DATA)
     script = str(Path(train_scenes.__file__))
     command = [
-        sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "29411", script,
+        sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script,
         "train", "--out", str(tmp_path), "--images", "24", "--batch", "8", "--log-every", "1",
         "--channels", "8,8,8,8,4", "--critic", "8,8,8,8",
     ]  # fmt: skip

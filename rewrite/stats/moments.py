@@ -1,7 +1,8 @@
-"""Streaming statistics that merge: what is summed over two halves is what is summed over the whole."""
+"""Moments: of a layer's keys with their lags, and of single channels."""
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -61,6 +62,56 @@ class SecondMoments:
 
     def __iter__(self) -> Iterator[tuple[Lag, Tensor]]:
         return iter(self.sums.items())
+
+
+@dataclass(frozen=True)
+class ChannelMoments:
+    """Sums of the values of each channel and of their squares, float64, with the exact least and largest value."""
+
+    sums: Tensor
+    """(C,) float64."""
+    squares: Tensor
+    """(C,) float64."""
+    least: Tensor
+    """(C,) float32; +inf before any value."""
+    largest: Tensor
+    """(C,) float32; -inf before any value."""
+    count: int
+
+    @staticmethod
+    def empty(channels: int) -> ChannelMoments:
+        zeros, infinite = torch.zeros(channels, dtype=torch.float64), torch.full((channels,), math.inf)
+        return ChannelMoments(zeros, zeros, infinite, -infinite, 0)
+
+    def add(self, features: Tensor) -> ChannelMoments:
+        """With the maps (N, C, H, W) counted in."""
+        values = _cells(features.detach()).cpu()
+        wide = values.double()
+        return self.merge(
+            ChannelMoments(
+                wide.sum(1), wide.square().sum(1), values.amin(1).float(), values.amax(1).float(), values.shape[1]
+            )
+        )
+
+    def merge(self, other: ChannelMoments) -> ChannelMoments:
+        """Both together."""
+        return ChannelMoments(
+            self.sums + other.sums,
+            self.squares + other.squares,
+            torch.minimum(self.least, other.least),
+            torch.maximum(self.largest, other.largest),
+            self.count + other.count,
+        )
+
+    @property
+    def mean(self) -> Tensor:
+        """(C,) float64; NaN before any value."""
+        return self.sums / self.count if self.count else torch.full_like(self.sums, math.nan)
+
+    @property
+    def variance(self) -> Tensor:
+        """(C,) float64, of the values as they are; NaN before any value."""
+        return (self.squares / self.count - self.mean**2).clamp(min=0) if self.count else self.mean
 
 
 def _cells(maps: Tensor) -> Tensor:

@@ -1,0 +1,230 @@
+"""The audit of a generator: which units of which layers mean what, and how edits change that.
+
+Two phases, each one pass of the generator for all layers at once: ranges of values on one stream of latents, from which
+thresholds follow; whole-number counts of units and concepts on another (Bau et al. 2019, "GAN Dissection").
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+import edits
+from edits.identity import state
+from rewrite.concepts import Segmenter
+from rewrite.concepts import labels as label_maps
+from rewrite.errors import RewriteError
+from rewrite.generator import Generator, Noise
+from rewrite.latents import ROW_LIMIT
+from rewrite.progress import Progress, quiet
+from rewrite.stats import ChannelMoments
+from rewrite.units.chance import DEALS, Chance, chance
+from rewrite.units.features import Site, World, sites
+from rewrite.units.keep import digest, place
+from rewrite.units.protocol import CHOOSING, SCORING, Protocol, protocol
+from rewrite.units.ranges import measure, thresholds
+from rewrite.units.result import Area, Audit, LayerAudit, Meaning, Seen, Unit
+from rewrite.units.scores import Comparison, LayerScores, Scores, score, unpacked
+
+SAMPLES = 1_000
+CHOOSE = 1_000
+"""Images that thresholds are chosen by, unless fewer are asked for."""
+UNNAMED = ("background",)
+"""Concepts that no unit is named after."""
+
+
+def audit(
+    generator: Generator,
+    *,
+    segmenter: Segmenter | None = None,
+    layers: Iterable[str] | None = None,
+    samples: int = SAMPLES,
+    choose: int | None = None,
+    edit: edits.Edit | Sequence[tuple[edits.Edit, float | None]] = (),
+    method: str | Protocol = "iqr",
+    truncation: float = 1.0,
+    noise: Noise = "const",
+    deals: int = DEALS,
+    unnamed: Collection[str] = UNNAMED,
+    cache: bool = True,
+    progress: Progress = quiet,
+) -> Audit:
+    """What the units of layers (all with feature maps, if None) mean, by `samples` images.
+
+    Thresholds are chosen on rows 0 to `choose` - 1 of one stream (as many as `samples`, at most 1,000) and scored on
+    rows of another. Without a segmenter thresholds are upper quantiles, and units are known by the images that they are
+    most on for. With `edit`, one or several (edit, strength) pairs, every figure is measured after as well, on the same
+    latents at the same thresholds. An interrupted audit goes on from where it was the next time, to the same bits, and
+    a finished one is not measured again, unless `cache` is off. RewriteError for what cannot be audited.
+    """
+    if not 0 < samples <= ROW_LIMIT or not 0 < (choose or samples) <= ROW_LIMIT or deals < 1:
+        raise RewriteError(
+            f"samples is {samples}, choose {choose} and deals {deals}; expected 1 to {ROW_LIMIT} images, and at least "
+            f"one deal"
+        )
+    how = protocol(method)
+    if segmenter is None and how.threshold == "iqr":
+        how = protocol("quantile")
+    changes = [(edit, None)] if isinstance(edit, edits.Edit) else list(edit)
+    choose = min(samples, CHOOSE) if choose is None else choose
+    found, world = sites(generator, layers), World(truncation, noise)
+    conditions = _conditions(generator, found, how, segmenter, world)
+
+    def kept(**more: Any) -> Any:
+        return place(conditions | more) if cache else None
+
+    ranges = measure(
+        generator, found, how, segmenter, range(choose),
+        world=world, path=kept(phase="ranges", rows=choose), progress=progress,
+    )  # fmt: skip
+    limits = thresholds(ranges, how)
+    scored = score(
+        generator, found, how, limits, segmenter, range(samples), world=world, changes=changes, progress=progress,
+        path=kept(
+            phase="scores", rows=samples, thresholds=digest(limits),
+            edits=[[one.content, one.strength if strength is None else strength] for one, strength in changes],
+        ),
+    )  # fmt: skip
+    concepts = () if segmenter is None else tuple(segmenter.classes)
+    judged = _judged(scored, concepts, deals, progress)
+    reader = _Reader(concepts, tuple(concept not in unnamed for concept in concepts))
+    return Audit(
+        model=generator.name or generator.architecture,
+        resolution=generator.resolution,
+        concepts=concepts,
+        layers=tuple(
+            LayerAudit(name, how.grid(site.grid, (generator.resolution,) * 2), tuple(
+                reader.units(name, limits[name], ranges.layers[name].moments, scored, judged)
+            ))
+            for name, site in found.items()
+        ),
+        areas=_areas(concepts, scored, bool(changes)),
+        settings={
+            "protocol": how.name, "threshold": how.threshold, "tail": how.tail, "upsampled": how.upsampled,
+            "padding": how.padding, "truncation": truncation, "noise": noise,
+            "segmenter": None if segmenter is None else type(segmenter).__name__,
+            "choosing": {"stream": CHOOSING, "rows": choose}, "scoring": {"stream": SCORING, "rows": samples},
+            "deals": deals if concepts else 0, "judged_on": judged[0].images if judged[0] else 0,
+            "least_p": judged[0].least if judged[0] else None,
+        },
+        edits=tuple(
+            {"content": one.content, "strength": one.strength if strength is None else strength}
+            for one, strength in changes
+        ),
+    )  # fmt: skip
+
+
+def _judged(
+    scored: Comparison, concepts: Sequence[str], deals: int, progress: Progress
+) -> tuple[Chance | None, Chance | None]:
+    if not concepts:
+        return None, None
+    base = chance(scored.base, deals=deals, progress=progress)
+    return base, None if scored.edited is None else chance(scored.edited, deals=deals, progress=progress)
+
+
+def _conditions(
+    generator: Generator, found: Mapping[str, Site], how: Protocol, segmenter: Segmenter | None, world: World
+) -> dict[str, Any]:
+    """All that the counts hang on. What a network and a segmenter do is told by what they make of a few latents."""
+    with torch.no_grad():
+        images = generator.synthesize(ws=world.styles(generator, CHOOSING, range(4)), noise=world.noise)
+    witness = {"images": images}
+    if segmenter is not None:
+        witness["labels"] = label_maps(segmenter, images)
+    return {
+        "architecture": generator.architecture,
+        "weights": digest(state(generator.module)),
+        "device": generator.device.type,
+        "layers": [[name, site.units, *site.grid] for name, site in found.items()],
+        "protocol": [how.threshold, how.tail, how.upsampled, how.padding],
+        "classes": None if segmenter is None else list(segmenter.classes),
+        "truncation": world.truncation,
+        "noise": world.noise,
+        "witness": hashlib.sha256(digest(witness).encode()).hexdigest(),
+    }
+
+
+def _areas(concepts: Sequence[str], scored: Comparison, edited: bool) -> tuple[Area, ...]:
+    areas = scored.areas
+    if not concepts:
+        return ()
+    figures = (areas.before / areas.count, areas.after / areas.count, -areas.lost, areas.lost_error)
+    return tuple(
+        Area(concept, before, after, change, error if edited else 0.0)
+        for concept, before, after, change, error in zip(concepts, *(each.tolist() for each in figures), strict=True)
+    )
+
+
+class _Reader:
+    """Turns tables into units."""
+
+    def __init__(self, concepts: Sequence[str], named: Sequence[bool]) -> None:
+        self.concepts, self.named = concepts, torch.tensor(named, dtype=torch.bool)
+
+    def units(
+        self,
+        name: str,
+        limits: Tensor,
+        moments: ChannelMoments,
+        scored: Comparison,
+        judged: tuple[Chance | None, Chance | None],
+    ) -> list[Unit]:
+        before, tops = self._side(name, scored.base, judged[0])
+        after, edited_tops = self._side(name, scored.edited, judged[1]) if scored.edited else (None, None)
+        figures = zip(
+            limits.tolist(), moments.mean.tolist(), moments.variance.sqrt().tolist(), moments.largest.tolist(),
+            strict=True,
+        )  # fmt: skip
+        return [
+            Unit(
+                i, threshold, mean, deviation, largest, before[i], tops[i],
+                after[i] if after else None, edited_tops[i] if edited_tops else (),
+            )
+            for i, (threshold, mean, deviation, largest) in enumerate(figures)
+        ]  # fmt: skip
+
+    def _side(self, name: str, scores: Scores, judged: Chance | None) -> tuple[list[Meaning], list[tuple[Seen, ...]]]:
+        layer = scores.layers[name]
+        share = (layer.on.double() / max(layer.cells, 1)).tolist()
+        if layer.overlaps is None or judged is None:
+            return [Meaning(None, 0.0, 0.0, None, None, on, ()) for on in share], _tops(layer, share)
+        iou, quality = layer.overlaps.iou, layer.overlaps.quality
+        best, at = iou.masked_fill(~self.named, -1).max(1)
+        z, p = judged.z[name], judged.p[name]
+        rows = zip(best.tolist(), at.tolist(), iou.tolist(), share, strict=True)
+        meanings = [
+            Meaning(
+                self.concepts[c] if value > 0 else None, max(value, 0.0), float(quality[u, c]),
+                _number(z[u, c]), _number(p[u, c]), on, tuple(ious),
+            )
+            for u, (value, c, ious, on) in enumerate(rows)
+        ]  # fmt: skip
+        return meanings, _tops(layer, share)
+
+
+def _number(value: Tensor) -> float | None:
+    return None if value.isnan() else float(value)
+
+
+def _tops(layer: LayerScores, share: Sequence[float]) -> list[tuple[Seen, ...]]:
+    """The images that each unit was most on for; none that it was not on in at all."""
+    top = layer.top
+    cells, masks = unpacked(top.payload, layer.fine)
+    found = []
+    for unit in range(len(share)):
+        seen = [
+            Seen(
+                int(top.index[unit, k]), float(top.values[unit, k]),
+                (int(cells[unit, k, 0]), int(cells[unit, k, 1])),
+                Seen.packed(masks[unit, k]),
+            )
+            for k in range(top.values.shape[1])
+            if top.index[unit, k] >= 0 and masks[unit, k].any()
+        ]  # fmt: skip
+        found.append(tuple(seen))
+    return found

@@ -1,0 +1,62 @@
+"""How agreement is measured: where a unit's threshold lies, and on which grid units and concepts meet."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Literal
+
+from torch import Tensor
+
+from rewrite.errors import RewriteError, nearest
+from rewrite.units.grid import Grid, upsampled
+
+CHOOSING = 2
+"""Stream whose rows choose the thresholds."""
+SCORING = 1
+"""Stream whose rows are scored with them."""
+
+
+@dataclass(frozen=True)
+class Protocol:
+    """`threshold` is "quantile", that which a `tail` of a unit's values exceeds, or "iqr", that of the highest
+    information quality ratio with any concept. Units and concepts meet on the layer's own cells, or, `upsampled`, on
+    the label map's pixels, where `padding` says what is beyond the border of the features."""
+
+    name: str
+    threshold: Literal["iqr", "quantile"] = "iqr"
+    tail: float = 0.005
+    upsampled: bool = False
+    padding: Literal["border", "zeros"] = "border"
+
+    def __post_init__(self) -> None:
+        if not 0 < self.tail < 1:
+            raise RewriteError(f"the tail is {self.tail}; expected a share of a unit's values, above 0 and below 1")
+
+    def grid(self, own: Grid, size: Grid) -> Grid:
+        """Where a layer of the grid `own` meets label maps of `size`."""
+        return size if self.upsampled else own
+
+    def at(self, features: Tensor, size: Grid) -> Tensor:
+        """Features (N, U, h, w) where they meet label maps of `size`."""
+        return upsampled(features, size, self.padding) if self.upsampled else features
+
+
+PROTOCOLS: Mapping[str, Protocol] = {
+    protocol.name: protocol
+    for protocol in (
+        Protocol("iqr"),
+        Protocol("quantile", "quantile"),
+        # Bau et al. 2020, "Understanding the role of individual units in a deep neural network".
+        Protocol("dissect", "quantile", upsampled=True, padding="zeros"),
+    )
+}
+
+
+def protocol(asked: str | Protocol) -> Protocol:
+    """The protocol of that name; RewriteError if there is none."""
+    if isinstance(asked, Protocol):
+        return asked
+    if asked not in PROTOCOLS:
+        raise RewriteError(f"there is no protocol {asked!r}; nearest: {nearest(asked, PROTOCOLS)}")
+    return PROTOCOLS[asked]

@@ -1,0 +1,1 @@
+"""What `reproduce.py` measures: one file a table."""
