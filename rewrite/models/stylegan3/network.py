@@ -293,7 +293,8 @@ def _check(
         sizes += [spec.channels, spec.size, spec.kernel, spec.up, spec.down]
     if not all(type(n) is int and 1 <= n <= 8192 for n in sizes) or not 2 <= len(specs) <= 64 or depth > 64:
         raise RewriteError(f"no StyleGAN3 has resolution {resolution}, z {z}, w {w} and layers {specs[:1]}, ...")
-    if not (type(band := start.get("bandwidth")) in (int, float) and 0 < band < start["rate"] / 2):
+    band = start.get("bandwidth")
+    if not (isinstance(band, int | float) and 0 < band < start["rate"] / 2):
         raise RewriteError(f"no StyleGAN3 has an input of bandwidth {band} at a sampling rate of {start['rate']}")
     *hidden, image = specs
     if image.channels != 3 or image.kernel != 1 or not hidden[-1].size == image.size == resolution:
