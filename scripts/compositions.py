@@ -268,16 +268,19 @@ def hundred(
 def _write(generator: Generator, folder: Path, count: int) -> int:
     """The edits, a file each, and all their tensors in one file of torch's; the bytes of the edits."""
     layers = [layer for layer in generator.layers.values() if not layer.refuses]
+    bases = [
+        edits.describe(generator.module, [layer.weight], layer.upstream, generator.architecture) for layer in layers
+    ]
     every, size = {}, 0
     for number in range(count):
-        layer, draw = layers[number % len(layers)], torch.Generator().manual_seed(number)
+        at, draw = number % len(layers), torch.Generator().manual_seed(number)
+        layer = layers[at]
         rest = tuple(axis for axis in range(len(layer.shape)) if axis != layer.in_axis)
         rows = int(np.prod([layer.shape[axis] for axis in rest]))
         left = 1e-4 * torch.randn(rows, 1, generator=draw)
         right = torch.randn(1, layer.in_features, generator=draw)
         add = edits.Add(layer.shape, edits.LowRank(left, right, rest, (layer.in_axis,)))
-        described = edits.describe(generator.module, [layer.weight], layer.upstream, generator.architecture)
-        edits.Edit({layer.weight: (add,)}, described).save(folder / f"{number}.safetensors")
+        edits.Edit({layer.weight: (add,)}, bases[at]).save(folder / f"{number}.safetensors")
         every[f"{number}.left"], every[f"{number}.right"] = left, right
         size += (folder / f"{number}.safetensors").stat().st_size
     torch.save(every, folder / "every.pt")

@@ -45,8 +45,9 @@ class Look(_Strict):
     region: tuple[Fraction, Fraction, Fraction, Fraction] | None = None
     """Where it may act: a box, or"""
     concept: str | None = None
-    """a class of the segmenter; else anywhere."""
-    segmenter: Literal["scenes"] | None = None
+    """a class of the segmenter, or several with commas between: wherever one of them is; else anywhere."""
+    segmenter: Literal["scenes", "faces"] | None = None
+    """Of those that are known by name alone: a manifest runs nobody's code."""
 
     @model_validator(mode="after")
     def _one_place(self) -> Self:

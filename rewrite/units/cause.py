@@ -78,7 +78,7 @@ def silenced(
 ) -> Cause:
     """The effect of each set of units at 0 everywhere, and of `controls` sets of as many others, for each."""
     site = _site(generator, layer, sets)
-    lots = [_lots(site.units, sets, seed + draw) for draw in range(controls)]
+    lots = [by_lot(site.units, sets, seed + draw) for draw in range(controls)]
     every = [tuple(chosen) for chosen in (*sets, *(chosen for lot in lots for chosen in lot))]
 
     def changed(held: Held, _rows: range) -> Iterator[Tensor]:
@@ -142,7 +142,7 @@ def inserted(
     """The effect of units at their `levels` (one for each unit of the layer) in one cell of each image, by lot."""
     site, how = _site(generator, layer, [units]), world or World()
     at = concept_index(segmenter, concept)
-    sets = [tuple(units), *(_lots(site.units, [units], seed + draw)[0] for draw in range(controls))]
+    sets = [tuple(units), *(by_lot(site.units, [units], seed + draw)[0] for draw in range(controls))]
     cells = torch.randint(site.cells, (samples,), generator=torch.Generator().manual_seed(seed))
     gains, contexts = torch.zeros(len(sets), samples, dtype=torch.float64), torch.zeros(samples, dtype=torch.int64)
     for rows, held in passes(generator, site, CAUSING, samples, how, progress):
@@ -227,7 +227,7 @@ def _middle(labels: Tensor, cells: Tensor, grid: tuple[int, int]) -> Tensor:
     return labels.cpu()[torch.arange(len(cells)), rows, columns]
 
 
-def _lots(units: int, sets: Sequence[Sequence[int]], seed: int) -> list[tuple[int, ...]]:
+def by_lot(units: int, sets: Sequence[Sequence[int]], seed: int) -> list[tuple[int, ...]]:
     """As many units as each set has, by lot, none of those in any set as long as there are others."""
     taken = {unit for chosen in sets for unit in chosen}
     order = torch.randperm(units, generator=torch.Generator().manual_seed(seed)).tolist()

@@ -15,7 +15,7 @@ from rewrite.generator import Generator
 from rewrite.progress import Progress, quiet
 from rewrite.stats import Bins, ChannelMoments, Histogram, information_quality
 from rewrite.units.features import Site, World, batch_size, run
-from rewrite.units.grid import coverage, one_hot
+from rewrite.units.grid import Grid, coverage, one_hot
 from rewrite.units.keep import count
 from rewrite.units.protocol import CHOOSING, Protocol
 
@@ -100,12 +100,16 @@ def measure(
         images = run(generator, found, world.styles(generator, CHOOSING, block), world.noise, see)[part]
         if concepts:
             assert segmenter is not None
-            planes = one_hot(label_maps(segmenter, images), concepts)
+            labels = label_maps(segmenter, images)
+            most = _most(labels, concepts, {(bins.shape[2], bins.shape[3]) for bins in binned.values()})
             for name, bins in binned.items():
                 joint = layers[name].joint
                 assert joint is not None
-                most = coverage(planes, (bins.shape[2], bins.shape[3])).argmax(1)
-                layers[name] = LayerRanges(layers[name].histogram, layers[name].moments, _under(joint, bins, most))
+                layers[name] = LayerRanges(
+                    layers[name].histogram,
+                    layers[name].moments,
+                    _under(joint, bins, most[bins.shape[2], bins.shape[3]]),
+                )
         return Ranges(layers, state.images + len(images))
 
     return count(
@@ -123,10 +127,16 @@ def thresholds(ranges: Ranges, protocol: Protocol) -> dict[str, Tensor]:
     return chosen
 
 
+def _most(labels: Tensor, concepts: int, grids: set[Grid]) -> dict[Grid, Tensor]:
+    """The concept (N, h, w) that covers most of each cell of each grid."""
+    planes = one_hot(labels, concepts)
+    return {grid: labels if grid == labels.shape[1:] else coverage(planes, grid).argmax(1) for grid in grids}
+
+
 def _under(joint: Histogram, bins: Tensor, concept: Tensor) -> Histogram:
     """With bins (N, U, h, w) counted in under the concept of each cell (N, h, w)."""
     units = bins.shape[1]
-    rows = concept[:, None] * units + torch.arange(units, device=bins.device)[:, None, None]
+    rows = concept.int()[:, None] * units + torch.arange(units, dtype=torch.int32, device=bins.device)[:, None, None]
     size = joint.counts.numel()
     found = torch.bincount((rows * COARSE.count + bins).flatten(), minlength=size)
     return Histogram(joint.bins, joint.counts + found.cpu().view_as(joint.counts))
