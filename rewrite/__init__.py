@@ -15,10 +15,11 @@ if TYPE_CHECKING:
     from rewrite.errors import RewriteError
     from rewrite.generator import Generator, Layer, State
     from rewrite.models import load
+    from rewrite.navigation import navigate
     from rewrite.rules import Recipe, Region, rule
     from rewrite.units import audit
 
-__all__ = ["Generator", "Layer", "Recipe", "Region", "RewriteError", "State", "audit", "load", "rule"]
+__all__ = ["Generator", "Layer", "Recipe", "Region", "RewriteError", "State", "audit", "load", "navigate", "rule"]
 
 # torch takes seconds to import, and `rewrite --help` should not wait for it: each name is imported when first used.
 _HOMES = {
@@ -30,6 +31,7 @@ _HOMES = {
     "State": "rewrite.generator",
     "audit": "rewrite.units",
     "load": "rewrite.models",
+    "navigate": "rewrite.navigation",
     "rule": "rewrite.rules",
 }
 

@@ -1,9 +1,12 @@
-"""The main job, end to end: write two rules into a face generator, keep them, compose them, undo them, show it all."""
+"""The main job, end to end: write rules into two generators, keep them, compose them, undo them, show it all.
+
+The first generator is part of this package; the second, of large faces, is fetched, and left out where it cannot be.
+"""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from importlib.resources import as_file, files
@@ -23,12 +26,45 @@ from rewrite.report.render import render
 from rewrite.report.sheets import save, sheet
 from rewrite.rules import read, rule
 
-MODEL = "ffhq"
-RULES = {"glasses": "Everybody wears glasses.", "smile": "Everybody smiles wide."}
-SEEDS = (1, 23, 35, 41, 46, 61, 66, 71)
-"""Faces that no recipe uses."""
-TRUNCATION = 0.7
-SIZE = 192
+
+@dataclass(frozen=True)
+class Part:
+    """A generator, the rules of the library that are written into it, and images that no recipe uses."""
+
+    model: str
+    about: str
+    rules: Mapping[str, str]
+    seeds: Sequence[int]
+    truncation: float
+    size: int
+
+
+PARTS = (
+    Part(
+        "scenes",
+        "64 px scenes, a generator that is part of this package.",
+        {"domes-to-spires": "Domes become spires.", "no-watermarks": "Watermarks vanish."},
+        seeds=(1, 2, 3, 4, 5, 6, 7, 8),
+        truncation=1.0,
+        size=128,
+    ),
+    Part(
+        "ffhq",
+        "1024 px faces, a generator that is distilled from a model under a non-commercial licence.",
+        {"glasses": "Everybody wears glasses.", "smile": "Everybody smiles wide."},
+        seeds=(1, 23, 35, 41, 46, 61, 66, 71),
+        truncation=0.7,
+        size=192,
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Shown:
+    """What a demonstration made: its page, and why a part is missing from it."""
+
+    page: Path
+    left_out: Sequence[str]
 
 
 @dataclass
@@ -44,45 +80,75 @@ class _Clock:
         self.seconds[what] = self.seconds.get(what, 0.0) + time.perf_counter() - started
 
 
-def run(out: Path, *, device: str = "cpu", progress: Progress = quiet) -> Path:
-    """Write the edits, the contact sheet and `index.html` into the folder `out`; the path of the page."""
+def run(out: Path, *, parts: Sequence[Part] = PARTS, device: str = "cpu", progress: Progress = quiet) -> Shown:
+    """Write into the folder `out` a folder of edits and a contact sheet for each part, and `index.html`."""
     out.mkdir(parents=True, exist_ok=True)
-    clock = _Clock()
+    sections: list[Section] = []
+    left_out: list[str] = []
+    for part in parts:
+        clock = _Clock()
+        try:
+            with clock.step("loading the generator"):
+                pull(part.model, progress=progress)
+        except RewriteError as error:
+            left_out.append(f"{part.model} is left out: {error}")
+            sections.append(Section(part.model, left_out[-1]))
+            continue
+        sections += _part(part, out / part.model, clock, device, progress)
+    index = out / "index.html"
+    save_page(_page(sections), index)
+    return Shown(index, left_out)
+
+
+def _part(part: Part, out: Path, clock: _Clock, device: str, progress: Progress) -> list[Section]:
+    """The sections of a part; RewriteError if undoing an edit left a bit changed."""
+    out.mkdir(exist_ok=True)
     with clock.step("loading the generator"):
-        pull(MODEL, progress=progress)
-        generator = load(MODEL, device=device)
+        generator = load(part.model, device=device)
     base = _copy(generator)
-    for name in RULES:
+    for name in part.rules:
         with clock.step(f"making the rule {name}"):
-            _rule(generator, name, progress).save(out / f"{name}.safetensors")
+            _rule(generator, part.model, name, progress).save(out / f"{name}.safetensors")
     with clock.step("composing, saving and reading back"):
-        made = {name: edits.load(out / f"{name}.safetensors") for name in RULES}
-        both = edits.compose([(edit, 1.0) for edit in made.values()])
-        both.save(out / "both.safetensors")
-    rows = _rows(generator, {**made, "both": edits.load(out / "both.safetensors")}, base, clock, progress)
-    picture = sheet(rows, [f"seed {seed}" for seed in SEEDS], SIZE)
+        made = {name: edits.load(out / f"{name}.safetensors") for name in part.rules}
+        edits.compose([(edit, 1.0) for edit in made.values()]).save(out / "both.safetensors")
+        made["both"] = edits.load(out / "both.safetensors")
+    rows = _rows(generator, part, made, base, clock, progress)
+    picture = sheet(rows, [f"seed {seed}" for seed in part.seeds], part.size)
     save(picture, out / "sheet.png")
-    files_made = [(name, edit, out / f"{name}.safetensors") for name, edit in {**made, "both": both}.items()]
-    save_page(
-        _page(Sheet(picture, alt="Rows of faces: base, each rule, both, undone."), files_made, clock),
-        out / "index.html",
-    )
-    return out / "index.html"
+    facts = [EditFacts.of(name, edit, (out / f"{name}.safetensors").stat().st_size) for name, edit in made.items()]
+    promise = "Both are summed in one file; undone gives back the base bit for bit. The images shown took no part."
+    return [
+        Section(
+            f"{part.model}: what the rules do",
+            " ".join([part.about, *part.rules.values(), promise]),
+            sheets=[Sheet(picture, alt="Rows of images: base, each rule, both, undone.")],
+        ),
+        Section(f"{part.model}: the files, and the time it took", tables=[edits_table(facts), _timings(clock)]),
+    ]
 
 
-def _rule(generator: Generator, name: str, progress: Progress) -> edits.Edit:
-    with as_file(files("edits").joinpath("library", MODEL, name, "recipe.yaml")) as path:
+def _rule(generator: Generator, model: str, name: str, progress: Progress) -> edits.Edit:
+    with as_file(files("edits").joinpath("library", model, name, "recipe.yaml")) as path:
         return rule(generator, read(path), progress=progress)
 
 
 def _rows(
-    generator: Generator, applied: dict[str, edits.Edit], base: dict[str, Tensor], clock: _Clock, progress: Progress
+    generator: Generator,
+    part: Part,
+    applied: Mapping[str, edits.Edit],
+    base: Mapping[str, Tensor],
+    clock: _Clock,
+    progress: Progress,
 ) -> list[tuple[str, Tensor]]:
     """Images of the base, under each edit, and after the last one has been taken off again."""
 
     def images(what: str) -> Tensor:
         with clock.step("rendering"):
-            return render(generator, SEEDS, SIZE, truncation=TRUNCATION, progress=progress, what=f"rendering {what}")
+            return render(
+                generator, part.seeds, part.size,
+                truncation=part.truncation, progress=progress, what=f"rendering {what}",
+            )  # fmt: skip
 
     rows, stack = [("base", images("base"))], edits.Stack(generator.module)
     for name, edit in applied.items():
@@ -99,29 +165,15 @@ def _copy(generator: Generator) -> dict[str, Tensor]:
     return {name: tensor.clone() for name, tensor in generator.module.state_dict().items()}
 
 
-def _page(picture: Sheet, made: list[tuple[str, edits.Edit, Path]], clock: _Clock) -> str:
-    total = sum(clock.seconds.values())
+def _page(sections: Sequence[Section]) -> str:
     return page(
-        "Two rules of a face generator, rewritten",
-        f"{MODEL}: 1024 px faces. Each rule is a change of one layer's weights, found in closed form from one face "
-        f"that has it and twelve that do not, and kept as one small file. The faces below took no part.",
-        [
-            Section(
-                "What the rules do",
-                " ".join(RULES.values())
-                + " Both rules are summed in one file; undone gives back the base bit for bit.",
-                sheets=[picture],
-            ),
-            Section("The files", tables=[edits_table(_facts(*row) for row in made)]),
-            Section("The time it took", tables=[_timings(clock, total)]),
-        ],
-        footer="The generator is distilled from a model under a non-commercial licence; see `rewrite models`.",
+        "Rules of a generator, rewritten",
+        "Each rule is a change of one layer's weights, found in closed form from one image that has what is wanted and "
+        "a dozen that do not, and kept as one small file.",
+        sections,
+        footer="Whose models these are, and under which terms: `rewrite models`.",
     )
 
 
-def _facts(name: str, edit: edits.Edit, path: Path) -> EditFacts:
-    return EditFacts.of(name, edit, path.stat().st_size)
-
-
-def _timings(clock: _Clock, total: float) -> Table:
-    return timings_table([*clock.seconds.items(), ("in all", total)])
+def _timings(clock: _Clock) -> Table:
+    return timings_table([*clock.seconds.items(), ("in all", sum(clock.seconds.values()))])

@@ -3,32 +3,50 @@
 python scripts/benchmark.py rule                 closed form against the published descent
 python scripts/benchmark.py stages               where the time of a rule on a real generator goes
 python scripts/benchmark.py render               seconds per 1024 px image
+python scripts/benchmark.py published --rosinality CHECKOUT --nvidia CHECKOUT
+                                                 StyleGAN2 at 256 px beside the published PyTorch code, same weights
+python scripts/benchmark.py runtime FOLDER       `ffhq` beside OpenVINO on the graphs that it was made from
 """
 
 from __future__ import annotations
 
+import importlib
+import os
 import statistics
+import sys
 import time
-from collections.abc import Callable
+import types
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Any
 
 import torch
 import typer
+from einops import rearrange
 from rich.console import Console
 from rich.table import Table
+from torch import Tensor
+from torch.nn import functional as F
 
 import rewrite
 from rewrite.background import background
+from rewrite.checkpoints.foreign import Foreign, Network
+from rewrite.concepts import Segmenter, segmenter
+from rewrite.concepts import labels as label_maps
 from rewrite.generator import Generator
 from rewrite.memory import Change, canonical
-from rewrite.models import stylegan2
+from rewrite.models import recognise, stylegan2
 from rewrite.rules import Recipe, parse
 from rewrite.rules.context import context, directions
 from rewrite.rules.evidence import gather
 from rewrite.rules.gradient import descend
 from rewrite.rules.judge import Judge, probe
 from rewrite.rules.solve import penalty, solve, truncate
+from rewrite.units import World
+from rewrite.units import audit as ours
+from rewrite.units.features import Site, run, sites
+from rewrite.units.protocol import CHOOSING, PROTOCOLS, SCORING
 
 app = typer.Typer(add_completion=False, help=__doc__)
 console = Console(width=120)
@@ -179,6 +197,188 @@ def render(images: Annotated[int, typer.Option(help="How many.")] = 10) -> None:
         generator.synthesize(generator.latents([0]))
         times = [seconds(lambda s=seed: generator.synthesize(generator.latents([s])), 1)[1] for seed in range(images)]
     console.print(f"median {statistics.median(times):.3f} s, least {min(times):.3f} s, most {max(times):.3f} s")
+
+
+Forward = Callable[[torch.Tensor], torch.Tensor]
+"""Latents (1, z) to an image (1, 3, R, R), not clamped."""
+BASE = 16384
+"""Channels times pixels of a side: the width that both publish for 256 px."""
+
+
+@app.command()
+def published(
+    rosinality: Annotated[Path | None, typer.Option(help="Checkout of rosinality/stylegan2-pytorch.")] = None,
+    nvidia: Annotated[Path | None, typer.Option(help="Checkout of NVlabs/stylegan2-ada-pytorch.")] = None,
+    resolution: Annotated[int, typer.Option(help="Of the images.")] = 256,
+    images: Annotated[int, typer.Option(help="How many, one at a time, the implementations taking turns.")] = 15,
+    threads: Annotated[int, typer.Option(help="Threads of torch.")] = 2,
+) -> None:
+    """Forward time of one StyleGAN2, random weights, beside the published code on its way for the CPU."""
+    torch.set_num_threads(threads)
+    ours = stylegan2.StyleGAN2.random(
+        0, resolution=resolution, channels=stylegan2.widths(resolution, base=BASE), noise=0.1
+    )
+    forwards: dict[str, Forward] = {"ours": ours}
+    if rosinality is not None:
+        forwards["rosinality, native operators"] = _rosinality(rosinality, ours)
+    if nvidia is not None:
+        forwards["NVIDIA, reference operators"] = _nvidia(nvidia, ours)
+    _race(f"StyleGAN2, {resolution} px, {threads} threads", forwards, images)
+
+
+@app.command()
+def runtime(
+    folder: Annotated[Path, typer.Argument(help="Holds MappingNetwork.xml and SynthesisNetwork.xml, with their .bin.")],
+    images: Annotated[int, typer.Option(help="How many, one at a time, in turns.")] = 15,
+    threads: Annotated[int, typer.Option(help="Threads of both.")] = 2,
+) -> None:
+    """Forward time of `ffhq` beside OpenVINO (pip install openvino) at full precision, on the same latents."""
+    openvino = importlib.import_module("openvino")
+    torch.set_num_threads(threads)
+    settings = {"INFERENCE_PRECISION_HINT": "f32", "INFERENCE_NUM_THREADS": threads}
+    mapping, synthesis = (
+        openvino.Core().compile_model(str(folder / f"{part}Network.xml"), "CPU", settings)
+        for part in ("Mapping", "Synthesis")
+    )
+
+    def original(z: torch.Tensor) -> torch.Tensor:
+        return torch.from_numpy(synthesis([mapping([z.numpy()])[0]])[0].copy())
+
+    _race(f"ffhq, 1024 px, {threads} threads", {"ours": rewrite.load("ffhq").module, "OpenVINO": original}, images)
+
+
+def _race(title: str, forwards: Mapping[str, Forward], images: int) -> None:
+    """Each image by each implementation in turn, so that what else the machine does slows all of them."""
+    generator = torch.Generator().manual_seed(0)
+    taken: dict[str, list[float]] = {name: [] for name in forwards}
+    furthest = dict.fromkeys(forwards, 0.0)
+    with torch.inference_mode():
+        for i in range(images + 1):
+            z = torch.randn(1, 512, generator=generator)
+            made = {name: seconds(lambda run=run, z=z: run(z), 1) for name, run in forwards.items()}  # type: ignore[misc]
+            reference = made["ours"][0]
+            for name, (image, spent) in made.items():
+                furthest[name] = max(furthest[name], float((image - reference).abs().max()))
+                taken[name] += [spent] if i else []  # The first warms up.
+    busy = ", ".join(f"{load:.1f}" for load in os.getloadavg())
+    table = Table(
+        "implementation", "median s", "least s", "median ratio to ours", "largest difference from ours",
+        title=f"{title}, {images} images in turns; load average {busy} on {os.cpu_count()} cores",
+    )  # fmt: skip
+    for name, times in taken.items():
+        ratio = statistics.median(t / mine for t, mine in zip(times, taken["ours"], strict=True))
+        table.add_row(
+            name, f"{statistics.median(times):.3f}", f"{min(times):.3f}", f"{ratio:.2f}", f"{furthest[name]:.1e}"
+        )
+    console.print(table)
+
+
+def _rosinality(checkout: Path, ours: stylegan2.StyleGAN2) -> Forward:
+    extension = importlib.import_module("torch.utils.cpp_extension")
+    # It compiles for CUDA when it is imported, and on a CPU runs without what was compiled.
+    extension.load = lambda *_, **__: None  # type: ignore[attr-defined]
+    sys.path.insert(0, str(checkout))
+    theirs = importlib.import_module("model").Generator(ours.geometry["resolution"], 512, 8, channel_multiplier=1)
+    _give(theirs, ours)
+    return lambda z: theirs([z], randomize_noise=False)[0]
+
+
+def _nvidia(checkout: Path, ours: stylegan2.StyleGAN2) -> Forward:
+    # Only its downloads need it.
+    sys.modules.setdefault("requests", types.ModuleType("requests"))
+    sys.path.insert(0, str(checkout))
+    theirs = importlib.import_module("training.networks").Generator(
+        z_dim=512, c_dim=0, w_dim=512, img_resolution=ours.geometry["resolution"], img_channels=3,
+        mapping_kwargs={"num_layers": 8}, synthesis_kwargs={"channel_base": BASE, "num_fp16_res": 0},
+    )  # fmt: skip
+    _give(theirs, ours)
+    return lambda z: theirs(z, None, noise_mode="const")
+
+
+def _give(theirs: torch.nn.Module, ours: stylegan2.StyleGAN2) -> None:
+    """Our weights, by their names."""
+    state, mine = theirs.state_dict(), ours.state_dict()
+    layout = recognise(Foreign("torch zip", {"": Network(state)}))
+    assert layout is not None
+    theirs.load_state_dict(state | layout.theirs({name: mine[name] for name in layout.keys}))
+    theirs.eval().requires_grad_(False)
+
+
+def dissected(generator: Generator, site: Site, judge: Segmenter, images: int, batch: int) -> Tensor:
+    """IoU (U, C) of one layer as davidbau/dissect finds it, in two passes of the generator for this layer alone.
+
+    Features are upsampled to the label maps' grid by grid_sample, zeros beyond the border; thresholds are the 0.995
+    quantile of the upsampled values; every label is met by every unit in floating point.
+    """
+    size, concepts, world = (generator.resolution,) * 2, len(judge.classes), World()
+    tail = PROTOCOLS["dissect"].tail
+
+    def upsampled(stream: int, first: int) -> tuple[Tensor, Tensor]:
+        heard: list[Tensor] = []
+        ws = world.styles(generator, stream, range(first, min(first + batch, images)))
+        made = run(generator, {site.layer.name: site}, ws, world.noise, lambda _name, features: heard.append(features))
+        maps = heard[0]
+        still = torch.eye(2, 3).expand(len(maps), 2, 3)
+        places = F.affine_grid(still, [len(maps), 1, *size], align_corners=False)
+        return F.grid_sample(maps, places, mode="bilinear", padding_mode="zeros", align_corners=False), made
+
+    highest = torch.full((site.units, 0), 0.0)
+    kept = max(1, round(tail * images * size[0] * size[1]))
+    for first in range(0, images, batch):
+        values = rearrange(upsampled(CHOOSING, first)[0], "n u h w -> u (n h w)")
+        # The exact quantile: what a sketch of all values aims at.
+        highest = torch.cat([highest, values], 1)
+        highest = highest.topk(min(kept, highest.shape[1]), 1, sorted=False).values
+    limit = highest.amin(1)
+    both, on_there, there = torch.zeros(site.units, concepts).double(), torch.zeros(site.units).double(), 0.0
+    for first in range(0, images, batch):
+        maps, made = upsampled(SCORING, first)
+        on = rearrange((maps > limit[:, None, None]).float(), "n u h w -> u (n h w)")
+        marks = F.one_hot(label_maps(judge, made).flatten(), concepts).float()
+        both, on_there, there = (
+            both + (on @ marks).double(),
+            on_there + on.sum(1).double(),
+            there + marks.sum(0).double(),
+        )
+    return both / (on_there[:, None] + there - both).clamp(min=1)
+
+
+@app.command()
+def audit(
+    model: Annotated[str, typer.Argument(help="A model of images that the segmenter knows.")] = "scenes",
+    concepts: Annotated[str, typer.Option("--segmenter", help="A segmenter.")] = "scenes",
+    images: Annotated[int, typer.Option(help="Images that thresholds come from, and as many that are scored.")] = 200,
+    layer: Annotated[list[str] | None, typer.Option(help="Its layers; all with feature maps if left out.")] = None,
+    batch: Annotated[int, typer.Option(help="Images in a batch of the published way.")] = 8,
+) -> None:
+    """IoU of every unit and concept the published way and ours, under the same protocol and in ours by default."""
+    generator, judge = rewrite.load(model), segmenter(concepts)
+    found = sites(generator, layer)
+    asked: dict[str, Any] = {"segmenter": judge, "layers": list(found), "samples": images, "choose": images}
+    with torch.no_grad():
+        slow, slow_seconds = seconds(
+            lambda: {name: dissected(generator, site, judge, images, batch) for name, site in found.items()}, 1
+        )
+    same, same_seconds = seconds(lambda: ours(generator, method="dissect", deals=1, cache=False, **asked), 1)
+    _, own_seconds = seconds(lambda: ours(generator, method="quantile", deals=1, cache=False, **asked), 1)
+    _, full_seconds = seconds(lambda: ours(generator, cache=False, **asked), 1)
+    apart = max(
+        float((torch.tensor([unit.meaning.ious for unit in layer.units]) - slow[layer.name]).abs().max())
+        for layer in same.layers
+    )
+    table = Table(
+        "way", "seconds", "times faster", "largest difference of IoU",
+        title=f"{model}: {len(found)} layers, {images} images to choose thresholds and {images} to score, "
+        f"{torch.get_num_threads()} threads",
+    )  # fmt: skip
+    for name, taken, differs in (
+        ("davidbau/dissect, a layer a pass", slow_seconds, ""),
+        ("ours, protocol dissect", same_seconds, f"{apart:.4f}"),
+        ("ours, protocol quantile (own cells)", own_seconds, "another grid"),
+        ("ours, protocol iqr with 1,000 deals", full_seconds, "other thresholds"),
+    ):
+        table.add_row(name, f"{taken:.2f}", f"{slow_seconds / taken:.2f}", differs)
+    console.print(table)
 
 
 if __name__ == "__main__":

@@ -12,7 +12,7 @@ import hashlib
 import io
 import math
 import os
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from dataclasses import dataclass, field, replace
 from itertools import chain
 from pathlib import Path
@@ -29,6 +29,7 @@ from rewrite.errors import RewriteError
 FORMAT = 1
 KEY = "rewrite"
 HEADER_LIMIT = 16 * 2**20
+HALF = "F16"
 
 
 @dataclass(frozen=True)
@@ -45,12 +46,15 @@ class Checkpoint:
     history: Sequence[Mapping[str, Any]] = field(default=())
     """Edits that went into the weights, in order: {"content": digest, "strength": a, ...}."""
     half: bool = False
-    """Stored in half precision; `halved` makes the weights that can be."""
+    """Tensors that half precision holds without loss are stored so; `halved` rounds those that may be."""
 
 
-def halved(checkpoint: Checkpoint) -> Checkpoint:
-    """Its weights rounded to half precision, to be stored so; RewriteError if one of them is too large for that."""
-    tensors = {name: tensor.half().float() for name, tensor in checkpoint.tensors.items()}
+def halved(checkpoint: Checkpoint, spared: Callable[[str], bool] = lambda _: False) -> Checkpoint:
+    """Its weights, but for the `spared` ones, rounded to half precision, to be stored so.
+
+    RewriteError if one of them is too large for that.
+    """
+    tensors = {name: tensor if spared(name) else tensor.half().float() for name, tensor in checkpoint.tensors.items()}
     for name, tensor in tensors.items():
         _check(name, tensor, "the rounded checkpoint")
     return replace(checkpoint, tensors=tensors, half=True)
@@ -88,14 +92,12 @@ def encode(checkpoint: Checkpoint) -> Iterator[bytes | memoryview]:
     total = hashlib.sha256()
     for name, tensor in checkpoint.tensors.items():
         _check(name, tensor, "this checkpoint")
-        if checkpoint.half and not torch.equal(tensor.half().float(), tensor):
-            raise RewriteError(f"{name} has numbers that half precision lacks; round the checkpoint first (`halved`)")
-    tensors = [checkpoint.tensors[name] for name in sorted(checkpoint.tensors)]
-    tensors = [tensor.half() for tensor in tensors] if checkpoint.half else tensors
+    short = {name for name, tensor in checkpoint.tensors.items() if checkpoint.half and _fits_half(tensor)}
+    tensors = [tensor.half() if name in short else tensor for name, tensor in sorted(checkpoint.tensors.items())]
     for tensor in tensors:
         total.update(canonical.tensor_bytes(tensor))
     shapes = {name: tuple(tensor.shape) for name, tensor in checkpoint.tensors.items()}
-    header = _header(checkpoint, shapes, total.hexdigest())
+    header = _header(checkpoint, shapes, short, total.hexdigest())
     return chain([len(header).to_bytes(8, "little"), header], map(canonical.tensor_bytes, tensors))
 
 
@@ -126,8 +128,9 @@ def _decode(stream: BinaryIO, size: int, what: str) -> Checkpoint:
             )
         digest = facts.pop("data")
         shapes = {name: tuple(map(_size, entry["shape"])) for name, entry in entries.items()}
+        short = {name for name, entry in entries.items() if entry["dtype"] == HALF}
         checkpoint = Checkpoint(tensors={}, **facts)
-        expected = _header(checkpoint, shapes, digest)
+        expected = _header(checkpoint, shapes, short, digest)
     except RewriteError:
         raise
     except (EditError, ValueError, TypeError, KeyError, AttributeError) as error:
@@ -135,13 +138,13 @@ def _decode(stream: BinaryIO, size: int, what: str) -> Checkpoint:
             f"{what} is safetensors, but not a checkpoint of this program; convert it with `rewrite`, "
             f"which records the family and its geometry"
         ) from error
-    if expected != header:
-        raise RewriteError(
-            f"{what} has a header that rewrite would not have written; it was altered, so fetch it again"
-        )
+    altered = RewriteError(
+        f"{what} has a header that rewrite would not have written; it was altered, so fetch it again"
+    )
+    if expected != header or (short and not checkpoint.half):
+        raise altered
     _check_facts(checkpoint, what)
-    width = 2 if checkpoint.half else 4
-    described = 8 + length + width * sum(map(math.prod, shapes.values()))
+    described = 8 + length + sum(_width(name, short) * math.prod(shape) for name, shape in shapes.items())
     if size != described:
         raise RewriteError(
             f"{what} has {size} bytes and its header describes {described}; it is cut short or padded, "
@@ -150,11 +153,13 @@ def _decode(stream: BinaryIO, size: int, what: str) -> Checkpoint:
     total, tensors = hashlib.sha256(), {}
     for name, shape in shapes.items():
         # A storage of its own: tensors that share one would look tied.
-        numbers = bytearray(stream.read(width * math.prod(shape)))
+        numbers = bytearray(stream.read(_width(name, short) * math.prod(shape)))
         total.update(numbers)
-        stored = torch.frombuffer(numbers, dtype=torch.float16 if checkpoint.half else torch.float32)
+        stored = torch.frombuffer(numbers, dtype=torch.float16 if name in short else torch.float32)
         tensors[name] = stored.float().view(shape)
         _check(name, tensors[name], what)
+        if checkpoint.half and name not in short and _fits_half(tensors[name]):
+            raise altered
     if total.hexdigest() != digest:
         raise RewriteError(f"{what} holds other weights than were written: a bit was flipped, so fetch it again")
     return replace(checkpoint, tensors=tensors)
@@ -183,7 +188,16 @@ def fill(module: nn.Module, tensors: Mapping[str, Tensor], what: str) -> None:
     module.load_state_dict(dict(tensors), assign=True)
 
 
-def _header(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]], digest: str) -> bytes:
+def _fits_half(tensor: Tensor) -> bool:
+    return torch.equal(tensor.half().float(), tensor)
+
+
+def _width(name: str, short: Set[str]) -> int:
+    """Bytes of a number."""
+    return 2 if name in short else 4
+
+
+def _header(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]], short: Set[str], digest: str) -> bytes:
     facts = {
         "format": FORMAT,
         "family": checkpoint.family,
@@ -192,13 +206,12 @@ def _header(checkpoint: Checkpoint, shapes: Mapping[str, tuple[int, ...]], diges
         "history": list(checkpoint.history),
         "data": digest,
     } | ({"half": True} if checkpoint.half else {})
-    width = 2 if checkpoint.half else 4
     entries: dict[str, Any] = {"__metadata__": {KEY: canonical.text(facts).decode()}}
     offset = 0
     for name in sorted(shapes):
-        end = offset + width * math.prod(shapes[name])
+        end = offset + _width(name, short) * math.prod(shapes[name])
         entries[name] = {
-            "dtype": "F16" if checkpoint.half else "F32",
+            "dtype": HALF if name in short else "F32",
             "shape": list(shapes[name]),
             "data_offsets": [offset, end],
         }

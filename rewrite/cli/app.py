@@ -11,6 +11,7 @@ from typer.main import get_command
 
 from rewrite.cli import failure, signals
 from rewrite.cli.apply import apply
+from rewrite.cli.audit import audit
 from rewrite.cli.card import card
 from rewrite.cli.check import check
 from rewrite.cli.compose import compose
@@ -22,6 +23,7 @@ from rewrite.cli.import_ import import_
 from rewrite.cli.inspect import inspect
 from rewrite.cli.library import library
 from rewrite.cli.models import models
+from rewrite.cli.navigate import navigate
 from rewrite.cli.pull import pull
 from rewrite.cli.rule import rule
 from rewrite.cli.sample import sample
@@ -37,7 +39,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 for verb in (
-    models, pull, inspect, sample, rule, show, compose, conflict, apply, check, diff, export, import_, card, demo,
+    models, pull, inspect, sample, rule, navigate, audit, show, compose, conflict, apply, check, diff, export, import_,
+    card, demo,
 ):  # fmt: skip
     app.command(verb.__name__.rstrip("_"))(spoken(verb))
 app.add_typer(library)

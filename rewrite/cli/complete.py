@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-MODELS = ("ffhq", "faces64")
+MODELS = ("scenes", "ffhq", "faces64")
 """Names in the zoo, which itself takes too long to import for a Tab."""
 
 

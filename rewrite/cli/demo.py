@@ -18,10 +18,16 @@ Folder = Annotated[
 def demo(voice: Voice, out: Folder = Path("demo"), device: Device = "cpu") -> None:
     """Run the main job end to end.
 
-    Two rules are written into a face generator, composed and undone; sheets and one page show what they did.
+    Rules are written into the built-in scenes and, where it can be fetched, into a generator of faces; they are
+    composed and undone; sheets and one page show what they did.
     """
     from rewrite.demo import run
 
     with voice.progress() as progress:
-        page = run(out, device=device, progress=progress)
-    voice.result({"out": str(out), "page": str(page)}, f"{page}: open it in a browser")
+        shown = run(out, device=device, progress=progress)
+    for reason in shown.left_out:
+        voice.note(reason)
+    voice.result(
+        {"out": str(out), "page": str(shown.page), "left_out": list(shown.left_out)},
+        f"{shown.page}: open it in a browser",
+    )

@@ -96,11 +96,12 @@ def _of_file(path: Path) -> tuple[dict[str, Any], Generator | None]:
 
 
 def _file_head(facts: dict[str, Any]) -> list[tuple[str, object]]:
-    networks = [
-        f"{one['name'] or 'the file itself'} ({one['tensors']} tensors{', ' + one['class'] if one['class'] else ''})"
-        for one in facts["networks"]
-    ]
-    family = facts["family"] or ("none known here" + (f": {facts['otherwise']}" if facts["otherwise"] else ""))
+    networks = []
+    for one in facts["networks"]:
+        size = f"{one['tensors']} tensor{'s' * (one['tensors'] != 1)}"
+        kind = f", {one['class']}" if one["class"] else ""
+        networks.append(f"{one['name'] or 'the file itself'} ({size}{kind})")
+    family = facts["family"] or (f"none: {facts['otherwise']}" if facts["otherwise"] else "none")
     return [
         ("file", f"{facts['path']}, {facts['bytes']:,} bytes"),
         ("container", facts["container"]),

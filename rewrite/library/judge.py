@@ -6,6 +6,7 @@ import edits
 from rewrite import check as gate
 from rewrite.check import Bounds, Verdict
 from rewrite.check.gate import HELD_OUT
+from rewrite.concepts import segmenter as named
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator
 from rewrite.library.manifest import Look
@@ -32,11 +33,7 @@ def judged(
 
 def view(look: Look) -> gate.View:
     """What a manifest's words mean."""
-    segmenter = None
-    if look.segmenter:
-        from rewrite.concepts.scenes import segmenter as of_scenes
-
-        segmenter = of_scenes()
+    segmenter = named(look.segmenter) if look.segmenter else None
     place = gate.box(look.region) if look.region else None
     if look.concept and segmenter:
         place = gate.concept(segmenter, look.concept)

@@ -47,14 +47,19 @@ _KNOWN: tuple[tuple[str, str], ...] = (
 SAMPLE = 20_000
 
 
-def described(names: Iterable[str]) -> str | None:
-    """What the network with tensors of these names is, a phrase with advice; None if it is not known either."""
+def described(names: Iterable[str]) -> str:
+    """What the network with tensors of these names is, a phrase with advice."""
     some = [name for name, _ in zip(names, range(SAMPLE), strict=False)]
+    if not some:
+        return (
+            "it holds no network, so it may be settings or the state of an optimiser; give the file with a generator's "
+            "weights"
+        )
     for pattern, what in _KNOWN:
         start = re.compile(pattern)
         if any(start.match(name) for name in some):
             return what
-    return None
+    return f"not a generator that is known; if it makes images of latents, {_WRAP}"
 
 
 __all__ = ["described"]

@@ -66,6 +66,17 @@ ZOO: Mapping[str, Entry] = {
     entry.name: entry
     for entry in (
         Entry(
+            name="scenes",
+            about="StyleGAN2 without noise, painted scenes at 64 x 64",
+            family="stylegan2",
+            licence="MIT, as this package",
+            origin="trained by scripts/train_scenes.py on scenes that scripts/scenes paints",
+            notes=(
+                "Its card, with figures and limits: rewrite/models/scenes/README.md. "
+                "A segmenter of its 14 classes is built in."
+            ),
+        ),
+        Entry(
             name="ffhq",
             about="MobileStyleGAN, faces at 1024 x 1024",
             family="mobilestylegan",

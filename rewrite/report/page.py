@@ -46,13 +46,24 @@ class Table:
 
 
 @dataclass(frozen=True)
+class Download:
+    """A link to a file: beside the page, or a data URL that holds it."""
+
+    text: str
+    url: str
+    name: str
+    """What the file is called where it is saved."""
+
+
+@dataclass(frozen=True)
 class Section:
-    """A title, a paragraph, sheets and tables, in this order."""
+    """A title, a paragraph, sheets, tables and downloads, in this order."""
 
     title: str
     intro: str = ""
     sheets: Sequence[Sheet] = ()
     tables: Sequence[Table] = ()
+    downloads: Sequence[Download] = ()
 
 
 def page(title: str, intro: str = "", sections: Sequence[Section] = (), *, footer: str = "") -> str:

@@ -6,6 +6,7 @@ cumulative(generator, layer, units, segmenter())                     # what goes
 edit = change(generator, layer, units, "ablate")                     # -> edits.Edit, tried out against a hook
 """
 
+from rewrite.units.best import caused
 from rewrite.units.cause import Cause, Insertion, cumulative, inserted, silenced
 from rewrite.units.change import again, change
 from rewrite.units.features import World, sites
@@ -26,6 +27,7 @@ __all__ = [
     "World",
     "again",
     "audit",
+    "caused",
     "change",
     "cumulative",
     "inserted",

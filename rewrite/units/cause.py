@@ -6,8 +6,9 @@ role of individual units in a deep neural network").
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -19,8 +20,10 @@ from rewrite.errors import RewriteError
 from rewrite.generator import Generator
 from rewrite.progress import Progress, quiet
 from rewrite.stats import PairedSums
-from rewrite.units.features import Held, Site, World, passes, sites
+from rewrite.units.features import Site, World, batch_size, hold, passes, sites
 from rewrite.units.grid import one_hot
+from rewrite.units.keep import count, place
+from rewrite.units.surroundings import surroundings
 
 CAUSING = 3
 """The stream that effects are measured on."""
@@ -74,24 +77,29 @@ def silenced(
     controls: int = CONTROLS,
     seed: int = 0,
     world: World | None = None,
+    cache: bool = False,
     progress: Progress = quiet,
 ) -> Cause:
-    """The effect of each set of units at 0 everywhere, and of `controls` sets of as many others, for each."""
-    site = _site(generator, layer, sets)
+    """The effect of each set of units at 0 everywhere, and of `controls` sets of as many others, for each.
+
+    With `cache` it is kept as it grows: an interrupted measurement goes on from where it was.
+    """
+    site, how = _site(generator, layer, sets), world or World()
     lots = [by_lot(site.units, sets, seed + draw) for draw in range(controls)]
     every = [tuple(chosen) for chosen in (*sets, *(chosen for lot in lots for chosen in lot))]
-
-    def changed(held: Held, _rows: range) -> Iterator[Tensor]:
-        return (held.images(held.replaced(units)) for units in every)
-
-    effects = _effects(generator, site, every, segmenter, changed, samples, world or World(), progress)
-    count = len(sets)
+    path = None
+    if cache:
+        asked = {"phase": "causes", "sets": sorted(set(every)), "rows": samples}
+        path = place(surroundings(generator, {layer: site}, segmenter, how) | asked)
+    measured = _effects(generator, site, sorted(set(every)), segmenter, samples, how, path, progress)
+    effects = [measured[chosen] for chosen in every]
+    number = len(sets)
     return Cause(
         layer,
         tuple(segmenter.classes),
         samples,
-        tuple(effects[:count]),
-        tuple(tuple(effects[first : first + count]) for first in range(count, len(effects), count)),
+        tuple(effects[:number]),
+        tuple(tuple(effects[first : first + number]) for first in range(number, len(effects), number)),
     )
 
 
@@ -180,23 +188,30 @@ def _effects(
     site: Site,
     sets: Sequence[tuple[int, ...]],
     segmenter: Segmenter,
-    changed: Callable[[Held, range], Iterator[Tensor]],
     samples: int,
     world: World,
+    path: Path | None,
     progress: Progress,
-) -> list[Effect]:
+) -> dict[tuple[int, ...], Effect]:
     concepts = len(segmenter.classes)
-    sums = [PairedSums.empty(concepts) for _ in sets]
 
     def shares(images: Tensor) -> Tensor:
         return one_hot(label_maps(segmenter, images), concepts).mean((2, 3), dtype=torch.float64)
 
-    with torch.no_grad():
-        for rows, held in passes(generator, site, CAUSING, samples, world, progress):
-            before = shares(held.images())
-            for i, images in enumerate(changed(held, rows)):
-                sums[i] = sums[i].add(before, shares(images))
-    return [_effect(units, each) for units, each in zip(sets, sums, strict=True)]
+    @torch.no_grad()
+    def step(sums: dict[str, PairedSums], block: range, part: slice) -> dict[str, PairedSums]:
+        held = hold(generator, site, world.styles(generator, CAUSING, block), world.noise)
+        before = shares(held.images())[part]
+        return {
+            name: sums[name].add(before, shares(held.images(held.replaced(units)))[part])
+            for name, units in names.items()
+        }
+
+    names = {str(i): units for i, units in enumerate(sets)}
+    empty = {name: PairedSums.empty(concepts) for name in names}
+    batch = min(batch_size(generator, {site.layer.name: site}, concepts), samples)
+    sums = count(empty, range(samples), batch, step, path=path, what=f"units of {site.layer.name}", progress=progress)
+    return {units: _effect(units, sums[name]) for name, units in names.items()}
 
 
 def _effect(units: tuple[int, ...], sums: PairedSums) -> Effect:

@@ -25,7 +25,7 @@ from rewrite.progress import Progress
 COLOURS = 3
 """A layer of no more channels than these is the image itself, and has no units."""
 ROOM = 2**25
-"""Unit cells looked at in one batch."""
+"""Unit cells, pixels and labels of pixels looked at in one batch."""
 MOST = 32
 """Images in a batch, at most."""
 
@@ -87,9 +87,10 @@ def sites(generator: Generator, names: Iterable[str] | None = None) -> dict[str,
     return {name: site for name, site in found.items() if name in wanted}
 
 
-def batch_size(found: Mapping[str, Site]) -> int:
-    """Images in a batch: a power of two that hangs on the sites alone, so that all parts of an audit share it."""
-    room = ROOM // max(sum(site.units * site.cells for site in found.values()), 1)
+def batch_size(generator: Generator, found: Mapping[str, Site], concepts: int = 0) -> int:
+    """Images in a batch: a power of two that hangs on what is looked at alone: all parts of an audit share it."""
+    pixels = (COLOURS + concepts) * generator.resolution**2
+    room = ROOM // (pixels + sum(site.units * site.cells for site in found.values()))
     return min(MOST, 1 << max(room, 1).bit_length() - 1)
 
 
@@ -165,7 +166,7 @@ def passes(
     generator: Generator, site: Site, stream: int, samples: int, world: World, progress: Progress
 ) -> Iterator[tuple[range, Held]]:
     """Rows 0 to samples - 1 of a stream, batch by batch, held at a site."""
-    batch = batch_size({site.layer.name: site})
+    batch = batch_size(generator, {site.layer.name: site})
     for first in range(0, samples, batch):
         progress("images", first, samples)
         rows = range(first, min(first + batch, samples))

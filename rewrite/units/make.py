@@ -6,29 +6,30 @@ thresholds follow; whole-number counts of units and concepts on another (Bau et 
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor
 
 import edits
-from edits.identity import state
 from rewrite.concepts import Segmenter
-from rewrite.concepts import labels as label_maps
+from rewrite.concepts import segmenter as made
+from rewrite.concepts.groups import Groups
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator, Noise
 from rewrite.latents import ROW_LIMIT
 from rewrite.progress import Progress, quiet
 from rewrite.stats import ChannelMoments
 from rewrite.units.chance import DEALS, Chance, chance
-from rewrite.units.features import Site, World, sites
+from rewrite.units.features import World, sites
 from rewrite.units.keep import digest, place
 from rewrite.units.protocol import CHOOSING, SCORING, Protocol, protocol
 from rewrite.units.ranges import measure, thresholds
-from rewrite.units.result import Area, Audit, LayerAudit, Meaning, Seen, Unit
+from rewrite.units.result import LEAST_IOU, LEVEL, Area, Audit, LayerAudit, Meaning, Seen, Unit
 from rewrite.units.scores import Comparison, LayerScores, Scores, score, unpacked
+from rewrite.units.surroundings import surroundings
 
 SAMPLES = 1_000
 CHOOSE = 1_000
@@ -40,7 +41,8 @@ UNNAMED = ("background",)
 def audit(
     generator: Generator,
     *,
-    segmenter: Segmenter | None = None,
+    segmenter: Segmenter | str | Path | None = None,
+    groups: Groups | Path | None = None,
     layers: Iterable[str] | None = None,
     samples: int = SAMPLES,
     choose: int | None = None,
@@ -56,7 +58,8 @@ def audit(
     """What the units of layers (all with feature maps, if None) mean, by `samples` images.
 
     Thresholds are chosen on rows 0 to `choose` - 1 of one stream (as many as `samples`, at most 1,000) and scored on
-    rows of another. Without a segmenter thresholds are upper quantiles, and units are known by the images that they are
+    rows of another. `segmenter` is one, or what `rewrite.concepts.segmenter` makes one from; `groups` takes its classes
+    together. Without a segmenter thresholds are upper quantiles, and units are known by the images that they are
     most on for. With `edit`, one or several (edit, strength) pairs, every figure is measured after as well, on the same
     latents at the same thresholds. An interrupted audit goes on from where it was the next time, to the same bits, and
     a finished one is not measured again, unless `cache` is off. RewriteError for what cannot be audited.
@@ -67,12 +70,15 @@ def audit(
             f"one deal"
         )
     how = protocol(method)
+    segmenter, source = named(segmenter, groups, device=generator.device.type, progress=progress)
     if segmenter is None and how.threshold == "iqr":
         how = protocol("quantile")
     changes = [(edit, None)] if isinstance(edit, edits.Edit) else list(edit)
     choose = min(samples, CHOOSE) if choose is None else choose
     found, world = sites(generator, layers), World(truncation, noise)
-    conditions = _conditions(generator, found, how, segmenter, world)
+    conditions = surroundings(generator, found, segmenter, world) | {
+        "protocol": [how.threshold, how.tail, how.upsampled, how.padding]
+    }
 
     def kept(**more: Any) -> Any:
         return place(conditions | more) if cache else None
@@ -106,16 +112,33 @@ def audit(
         settings={
             "protocol": how.name, "threshold": how.threshold, "tail": how.tail, "upsampled": how.upsampled,
             "padding": how.padding, "truncation": truncation, "noise": noise,
-            "segmenter": None if segmenter is None else type(segmenter).__name__,
+            "segmenter": source, "groups": dict(groups) if isinstance(groups, Mapping) else groups and str(groups),
             "choosing": {"stream": CHOOSING, "rows": choose}, "scoring": {"stream": SCORING, "rows": samples},
             "deals": deals if concepts else 0, "judged_on": judged[0].images if judged[0] else 0,
-            "least_p": judged[0].least if judged[0] else None,
+            "least_iou": LEAST_IOU, "level": LEVEL, "least_p": judged[0].least if judged[0] else None,
         },
         edits=tuple(
             {"content": one.content, "strength": one.strength if strength is None else strength}
             for one, strength in changes
         ),
     )  # fmt: skip
+
+
+def named(
+    source: Segmenter | str | Path | None,
+    groups: Groups | Path | None = None,
+    *,
+    device: str = "cpu",
+    progress: Progress = quiet,
+) -> tuple[Segmenter | None, str | None]:
+    """The segmenter, and what it is called; RewriteError if there is none of that name, or no classes to group."""
+    if source is None:
+        if groups is not None:
+            raise RewriteError("groups take the classes of a segmenter together, and none was given; name one")
+        return None, None
+    if isinstance(source, str | Path):
+        return made(source, groups=groups, device=device, progress=progress), str(source)
+    return (source if groups is None else made(source, groups=groups)), type(source).__name__
 
 
 def _judged(
@@ -125,28 +148,6 @@ def _judged(
         return None, None
     base = chance(scored.base, deals=deals, progress=progress)
     return base, None if scored.edited is None else chance(scored.edited, deals=deals, progress=progress)
-
-
-def _conditions(
-    generator: Generator, found: Mapping[str, Site], how: Protocol, segmenter: Segmenter | None, world: World
-) -> dict[str, Any]:
-    """All that the counts hang on. What a network and a segmenter do is told by what they make of a few latents."""
-    with torch.no_grad():
-        images = generator.synthesize(ws=world.styles(generator, CHOOSING, range(4)), noise=world.noise)
-    witness = {"images": images}
-    if segmenter is not None:
-        witness["labels"] = label_maps(segmenter, images)
-    return {
-        "architecture": generator.architecture,
-        "weights": digest(state(generator.module)),
-        "device": generator.device.type,
-        "layers": [[name, site.units, *site.grid] for name, site in found.items()],
-        "protocol": [how.threshold, how.tail, how.upsampled, how.padding],
-        "classes": None if segmenter is None else list(segmenter.classes),
-        "truncation": world.truncation,
-        "noise": world.noise,
-        "witness": hashlib.sha256(digest(witness).encode()).hexdigest(),
-    }
 
 
 def _areas(concepts: Sequence[str], scored: Comparison, edited: bool) -> tuple[Area, ...]:

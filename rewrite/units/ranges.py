@@ -113,8 +113,9 @@ def measure(
         return Ranges(layers, state.images + len(images))
 
     return count(
-        Ranges.empty(found, concepts), rows, batch_size(found), step, path=path, what="ranges", progress=progress
-    )
+        Ranges.empty(found, concepts), rows, batch_size(generator, found, concepts), step,
+        path=path, what="ranges", progress=progress,
+    )  # fmt: skip
 
 
 def thresholds(ranges: Ranges, protocol: Protocol) -> dict[str, Tensor]:

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from edits.file import write_atomically
+from rewrite.units.cause import Cause, Effect
 
 LEAST_IOU = 0.04
 """A unit means a concept if their IoU is above this (Bau et al. 2020) and it is not chance."""
@@ -139,6 +140,16 @@ class Audit:
     areas: tuple[Area, ...]
     settings: Mapping[str, Any]
     edits: tuple[Mapping[str, Any], ...] = ()
+    causes: tuple[Cause, ...] = ()
+    """What units do when they are silenced, on the weights as they are, where that was measured."""
+
+    def effect(self, layer: str, unit: int) -> tuple[Cause, Effect] | None:
+        """What the unit does alone; None where it was not measured."""
+        for cause in self.causes:
+            for effect in cause.effects:
+                if cause.layer == layer and effect.units == (unit,):
+                    return cause, effect
+        return None
 
     def layer(self, name: str) -> LayerAudit:
         """The layer of that name; KeyError if it was not audited."""
@@ -166,6 +177,7 @@ class Audit:
             said["concepts"] = layer.concepts
             for unit, told in zip(layer.units, said["units"], strict=True):
                 told["meaning"]["holds"] = unit.meaning.holds
+                told["removed"], told["removed_error"], told["removed_by_lot"] = self._removed(layer.name, unit)
                 if unit.edited is not None:
                     told["edited"]["holds"] = unit.edited.holds
                     told["change"] = unit.change
@@ -178,18 +190,41 @@ class Audit:
         writer = csv.writer(out, lineterminator="\n")
         writer.writerow(
             ["layer", "unit", "concept", "holds", "iou", "iqr", "p", "z", "on", "threshold", "mean", "deviation",
-             "largest", "edited concept", "edited iou", "edited on", "change", "top rows",
-             *(f"iou {concept}" for concept in self.concepts)]
+             "largest", "removed", "removed error", "removed by lot", "edited concept", "edited holds", "edited iou",
+             "edited iqr", "edited p", "edited z", "edited on", "change", "top rows", "edited top rows",
+             *(f"iou {concept}" for concept in self.concepts),
+             *(f"edited iou {concept}" for concept in self.concepts if self.edits)]
         )  # fmt: skip
         writer.writerows(self._lines())
         return out.getvalue()
 
     def save(self, folder: Path) -> None:
-        """Write audit.json and units.csv into a folder that is made if need be, each whole or not at all."""
+        """Write audit.json, units.csv and areas.csv into a folder that is made if need be, each whole or not at all."""
         folder.mkdir(parents=True, exist_ok=True)
         text = json.dumps(self.as_json(), separators=(",", ":"), ensure_ascii=False, allow_nan=False) + "\n"
         write_atomically(folder / "audit.json", text.encode())
         write_atomically(folder / "units.csv", self.as_csv().encode())
+        if self.areas:
+            write_atomically(folder / "areas.csv", self._areas().encode())
+
+    def _areas(self) -> str:
+        out = io.StringIO()
+        writer = csv.writer(out, lineterminator="\n")
+        writer.writerow(["concept", "before", "after", "change", "error"])
+        writer.writerows([area.concept, *map(_digits, (area.before, area.after, area.change, area.error))]
+                         for area in self.areas)  # fmt: skip
+        return out.getvalue()
+
+    def _removed(self, layer: str, unit: Unit) -> tuple[float | None, float | None, float | None]:
+        """The share of its concept's pixels that go without the unit, its standard error, and that of units by lot."""
+        found = self.effect(layer, unit.index)
+        if found is None or unit.meaning.concept is None:
+            return None, None, None
+        (cause, effect), at = found, self.concepts.index(unit.meaning.concept)
+        place = cause.effects.index(effect)
+        lots = [lot[place].removed[at] for lot in cause.controls]
+        known = [share for share in lots if share is not None]
+        return effect.removed[at], effect.removed_error[at], sum(known) / len(known) if known else None
 
     def _lines(self) -> Iterator[list[object]]:
         for layer in self.layers:
@@ -199,10 +234,13 @@ class Audit:
                     layer.name, unit.index, said.concept, said.holds,
                     *map(_digits, (said.iou, said.quality, said.p, said.z, said.on)),
                     *map(_digits, (unit.threshold, unit.mean, unit.deviation, unit.largest)),
-                    *([None] * 4 if after is None else
-                      [after.concept, *map(_digits, (after.iou, after.on, unit.change))]),
-                    " ".join(str(seen.row) for seen in unit.top),
+                    *map(_digits, self._removed(layer.name, unit)),
+                    *([None] * 8 if after is None else
+                      [after.concept, after.holds,
+                       *map(_digits, (after.iou, after.quality, after.p, after.z, after.on, unit.change))]),
+                    *(" ".join(str(seen.row) for seen in top) for top in (unit.top, unit.edited_top)),
                     *map(_digits, said.ious),
+                    *map(_digits, () if after is None else after.ious),
                 ]  # fmt: skip
 
 

@@ -166,7 +166,8 @@ def score(
         return Comparison(base, edited, state.areas.add(before, after))
 
     beginning = Comparison(empty, empty if changes else None, PairedSums.empty(concepts))
-    return count(beginning, rows, batch_size(found), step, path=path, what="scores", progress=progress)
+    batch = batch_size(generator, found, concepts)
+    return count(beginning, rows, batch, step, path=path, what="scores", progress=progress)
 
 
 def unpacked(payload: Tensor, grid: Grid) -> tuple[Tensor, Tensor]:

@@ -236,10 +236,22 @@ def test_half_precision_is_stored_in_half_the_room_and_read_as_float32() -> None
 
 
 def test_half_precision_never_rounds_by_itself() -> None:
-    with pytest.raises(RewriteError, match=r"c has numbers that half precision lacks; round"):
-        packed(replace(GIVEN, half=True))
+    read = native.decode(packed(replace(GIVEN, half=True)))
+    assert all(torch.equal(read.tensors[name], tensor) for name, tensor in GIVEN.tensors.items())
     with pytest.raises(RewriteError, match="b in the rounded checkpoint holds NaN or infinity"):
         native.halved(replace(GIVEN, tensors={"b": torch.tensor([1e6])}))
+
+
+def test_tensors_that_are_spared_stay_whole_beside_rounded_ones() -> None:
+    (first, *others) = sorted(GIVEN.tensors)
+    given = replace(GIVEN, tensors={name: torch.randn(3, 5) for name in (first, *others)})
+    content = packed(native.halved(given, spared=lambda name: name == first))
+    dtypes = {name: entry["dtype"] for name, entry in taken_apart(content)[0].items() if name != "__metadata__"}
+    assert dtypes == {first: "F32"} | dict.fromkeys(others, "F16")
+    read = native.decode(content)
+    assert torch.equal(read.tensors[first], given.tensors[first])
+    assert all(torch.equal(read.tensors[name], given.tensors[name].half().float()) for name in others)
+    assert packed(read) == content
 
 
 @pytest.mark.parametrize("lie", [False, 1, "yes", None])

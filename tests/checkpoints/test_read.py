@@ -180,9 +180,19 @@ def test_networks_of_tensorflow(opened) -> None:
     found = opened(nvidia.tensorflow())
     assert (found.chosen, found.network.facts["origin"]) == ("Gs", "tensorflow")
     assert found.network.shapes == {
+        "lod": (), "synthesis/4x4/Conv/noise_strength": (),
         "dlatent_avg": (5,), "mapping/Dense0/weight": (3, 5), "mapping/Dense0/bias": (5,),
         "synthesis/4x4/Const/const": (1, 4, 4, 4), "synthesis/noise0": (1, 1, 4, 4),
     }  # fmt: skip
+    whole = nvidia.loads(nvidia.tensorflow())[2]
+    stored = {
+        **dict(whole.variables),
+        **{f"{key}/{name}": v for key, part in whole.components.items() for name, v in part.variables},
+    }
+    assert all(
+        float(found.tensors[name].float().sum()) == float(torch.as_tensor(v).sum()) for name, v in stored.items()
+    )
+    assert "lod" not in found.network.places
     assert found.network.facts["init_kwargs"]["resolution"] == 8
     assert list(found.facts["sources"].values()) == [nvidia.SOURCE]
 

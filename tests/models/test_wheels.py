@@ -193,7 +193,7 @@ def test_unknown_names_name_the_nearest(house: Path) -> None:
 
 
 def test_the_zoo_is_pinned_and_says_its_terms() -> None:
-    assert set(zoo.ZOO) == {"ffhq", "faces64"}
+    assert set(zoo.ZOO) == {"scenes", "ffhq", "faces64"}
     for name, entry in zoo.ZOO.items():
         assert entry.name == name
         assert entry.family in models.FAMILIES

@@ -74,7 +74,7 @@ def test_gradients_reach_replaced_units(family):
 
 
 def test_batches_hang_on_the_layers_alone(family):
-    size = batch_size(sites(family))
+    size = batch_size(family, sites(family))
     assert size & (size - 1) == 0
     assert 1 <= size <= 32
 

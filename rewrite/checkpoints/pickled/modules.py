@@ -4,15 +4,18 @@ code. Their classes are not needed: what a module holds lies in its state."""
 from __future__ import annotations
 
 import re
+import struct
 from collections.abc import Callable, Mapping
 from typing import Any
+
+import torch
 
 from rewrite.checkpoints.content import Found
 from rewrite.checkpoints.pickled.arrays import Array
 from rewrite.checkpoints.pickled.effort import Effort
 from rewrite.checkpoints.pickled.plain import plain
 from rewrite.checkpoints.pickled.values import Items, Record, Value
-from rewrite.checkpoints.strided import Strided
+from rewrite.checkpoints.strided import Storage, Strided, strided
 from rewrite.errors import RewriteError
 
 DEPTH_LIMIT = 64
@@ -76,7 +79,7 @@ def tensorflow(record: Record, effort: Effort, keep: Callable[[str], str]) -> Fo
         for pair in variables:
             match pair:
                 case (str(name), value):
-                    _put(found, f"{path}/{name}" if path else name, value)
+                    _put(found, f"{path}/{name}" if path else name, _variable(value))
                 case _:
                     raise RewriteError("its network of TensorFlow has variables without names")
         source = state.get("build_module_src")
@@ -93,6 +96,15 @@ def tensorflow(record: Record, effort: Effort, keep: Callable[[str], str]) -> Fo
                 waiting.append((f"{path}/{name}" if path else name, part))
     found.facts = {"origin": "tensorflow", **modules.pop(""), "modules": modules}
     return found
+
+
+def _variable(value: Value) -> Value:
+    """A scalar of numpy, as a variable without axes is stored, as a tensor that has no place in the file."""
+    if type(value) is not float:
+        return value
+    storage = Storage(torch.float64, 1)
+    storage.fill(memoryview(bytearray(struct.pack("<d", value))), None)
+    return strided(storage, 0, (), ())
 
 
 def _named(attributes: Mapping[str, Value], key: str, effort: Effort) -> dict[str, Value]:

@@ -179,26 +179,32 @@ def snapshot(seed: int = 0, *, protocol: int = 4, **changes: Any) -> bytes:
     return dumps(data | changes, protocol)
 
 
-def tensorflow(seed: int = 0) -> bytes:
-    """A triple of networks as the TensorFlow code pickles them."""
-    random = np.random.RandomState(seed)
+def of_tensorflow(variables: Mapping[str, Any], *, protocol: int = 3, **static: Any) -> bytes:
+    """A triple of networks as the TensorFlow code pickles them: variables as "component/name", scalars as numpy's."""
 
-    def part(name: str, **variables: tuple[int, ...]) -> Network:
+    def part(path: str) -> Network:
+        mine = [(name.removeprefix(path), v) for name, v in variables.items() if name.startswith(path)]
+        if not path:
+            mine = [(name, v) for name, v in mine if not name.startswith(("mapping/", "synthesis/"))]
         return Network(
-            version=4, name=name, static_kwargs=EasyDict(num_channels=3, resolution=8), components=EasyDict(),
+            version=4, name=path.rstrip("/") or "Gs", static_kwargs=EasyDict(static), components=EasyDict(),
             build_module_src=SOURCE, build_func_name="G_main",
-            variables=[(key.replace("__", "/"), random.randn(*size).astype("f4")) for key, size in variables.items()],
+            variables=[(name, np.asarray(v, "f4") if np.ndim(v) else np.float32(v)) for name, v in mine],
         )  # fmt: skip
 
-    def whole(name: str) -> Network:
-        made = part(name, dlatent_avg=(5,))
-        made.components = EasyDict(
-            synthesis=part("G_synthesis", **{"4x4__Const__const": (1, 4, 4, 4), "noise0": (1, 1, 4, 4)}),
-            mapping=part("G_mapping", Dense0__weight=(3, 5), Dense0__bias=(5,)),
-        )
-        return made
+    whole = part("")
+    whole.components = EasyDict(synthesis=part("synthesis/"), mapping=part("mapping/"))
+    return dumps((whole, part("none/"), whole), protocol)
 
-    return dumps((whole("G"), part("D", out__weight=(2, 2)), whole("Gs")), 3)
+
+def tensorflow(seed: int = 0) -> bytes:
+    """Some variables of a TensorFlow network."""
+    random = np.random.RandomState(seed)
+    shapes: dict[str, tuple[int, ...]] = {
+        "lod": (), "dlatent_avg": (5,), "synthesis/4x4/Const/const": (1, 4, 4, 4), "synthesis/noise0": (1, 1, 4, 4),
+        "synthesis/4x4/Conv/noise_strength": (), "mapping/Dense0/weight": (3, 5), "mapping/Dense0/bias": (5,),
+    }  # fmt: skip
+    return of_tensorflow({name: random.randn(*shape) for name, shape in shapes.items()}, resolution=8)
 
 
 def dumps(value: Any, protocol: int = 4) -> bytes:

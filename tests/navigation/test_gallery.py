@@ -1,0 +1,77 @@
+"""The command, from a model to a folder of directions; the page holds its pictures and its edits."""
+
+from __future__ import annotations
+
+import base64
+import json
+import re
+
+import pytest
+import torch
+
+import edits
+import rewrite
+from rewrite.cli import main
+from rewrite.models import dcgan, save
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    torch.manual_seed(0)
+    module = dcgan.DCGAN(z=8, channels=[8, 6, 3]).eval().requires_grad_(False)
+    path = tmp_path_factory.mktemp("model") / "tiny.safetensors"
+    save(dcgan.generator(module, name="tiny", card={"licence": "MIT", "origin": "a test"}), path)
+    return path
+
+
+def run(model, out, *more):
+    asked = [
+        "navigate", str(model), "--layer", "main.3", "--out", str(out), "--count", "2", "--net", "pixels",
+        "--eye", "none", "--calibrate-on", "0-3", "--latents", "4", "--image-size", "16", "--json", *more,
+    ]  # fmt: skip
+    return main(asked)
+
+
+def test_a_search_leaves_a_page_the_edits_and_the_figures(model, tmp_path, capfd):
+    assert run(model, tmp_path / "out", "--method", "hessian", "--gif", "--strips", "--strengths", "-1,0,1") == 0
+    said = json.loads(capfd.readouterr().out)
+    kept = json.loads((tmp_path / "out" / "gallery.json").read_text())
+    assert [one["content"] for one in said["directions"]] == [one["content"] for one in kept["directions"]]
+    page = (tmp_path / "out" / "gallery.html").read_text()
+    assert "<script" not in page
+    assert not re.findall(r"(?:src|href)=\"https?:", page)
+    held = re.findall(r'href="data:application/octet-stream;base64,([^"]+)" download="([^"]+)"', page)
+    generator = rewrite.load(model)
+    assert len(held) == len(kept["directions"]) >= 1
+    for (content, name), facts in zip(held, kept["directions"], strict=True):
+        beside = tmp_path / "out" / "edits" / name
+        assert base64.b64decode(content) == beside.read_bytes()
+        edit = edits.load(beside)
+        assert edit.content == facts["content"]
+        assert edit.strength == 1
+        assert edit.notes["calibration"]["target"] == facts["calibration"]["target"]
+        assert edit.recipe["navigate"]["method"] == "hessian"
+        images = generator.synthesize(generator.latents(range(4)))
+        measured = []
+        for strength in (1.0, -1.0):
+            with edits.applied(generator.module, (edit, strength)):
+                moved = generator.synthesize(generator.latents(range(4)))
+            measured.append(float((moved - images).square().mean()))
+        assert sum(measured) / 2 == pytest.approx(facts["calibration"]["target"], rel=0.03)
+        assert (tmp_path / "out" / facts["files"]["animation"]).read_bytes().startswith(b"GIF8")
+        assert (tmp_path / "out" / facts["files"]["strip"]).read_bytes().startswith(b"\x89PNG")
+
+
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        (["--method", "hesian"], "nearest: hessian"),
+        (["--method", "spectrum", "--with", "steps"], "KEY=VALUE"),
+        (["--method", "concept"], "needs a place"),
+        (["--method", "concept", "--region", "0.5,0,0.1,1"], "x0 < x1"),
+    ],
+)
+def test_refusals_leave_nothing(model, tmp_path, capfd, more, words):
+    assert run(model, tmp_path / "out", *more) == 2
+    assert words in capfd.readouterr().err
+    assert not (tmp_path / "out").exists()
