@@ -18,6 +18,7 @@ import time
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -255,7 +256,7 @@ def _race(title: str, forwards: Mapping[str, Forward], images: int) -> None:
     with torch.inference_mode():
         for i in range(images + 1):
             z = torch.randn(1, 512, generator=generator)
-            made = {name: seconds(lambda run=run, z=z: run(z), 1) for name, run in forwards.items()}  # type: ignore[misc]
+            made = {name: seconds(partial(run, z), 1) for name, run in forwards.items()}
             reference = made["ours"][0]
             for name, (image, spent) in made.items():
                 furthest[name] = max(furthest[name], float((image - reference).abs().max()))

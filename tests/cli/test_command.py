@@ -68,7 +68,19 @@ def test_completion_knows_the_zoo_and_the_folder(tmp_path: Path, monkeypatch: py
 def test_help_of_every_verb(rewrite) -> None:
     top = rewrite("--help")
     assert top.code == 0
-    for verb in ("models", "pull", "inspect", "sample", "rule", "navigate", "audit", "show", "compose", "apply", "demo"):
+    for verb in (
+        "models",
+        "pull",
+        "inspect",
+        "sample",
+        "rule",
+        "navigate",
+        "audit",
+        "show",
+        "compose",
+        "apply",
+        "demo",
+    ):
         assert f"\n  {verb} " in top.out
         said = rewrite(verb, "--help")
         assert said.code == 0

@@ -45,13 +45,15 @@ class Persistent(nn.Module):
 
     def __reduce__(self) -> Any:
         state = {k: v for k, v in self.__dict__.items() if k not in ("class_name", "module_src")}
-        meta = EasyDict(type="class", version=6, module_src=self.module_src, class_name=self.class_name, state=state)
+        meta = {
+            "type": "class", "version": 6, "module_src": self.module_src, "class_name": self.class_name, "state": state,
+        }  # fmt: skip
         return _reconstruct_persistent_obj, (meta,), None
 
 
 def _reconstruct_persistent_obj(meta: Any) -> Any:
     made = Persistent.__new__(Persistent)
-    made.__dict__.update(meta.state, class_name=meta.class_name, module_src=meta.module_src)
+    made.__dict__.update(meta["state"], class_name=meta["class_name"], module_src=meta["module_src"])
     return made
 
 
