@@ -18,7 +18,7 @@ from rewrite.models.zoo import ZOO
 def test_models_lists_the_zoo(rewrite) -> None:
     said = rewrite("models", "--json")
     assert [model["name"] for model in said.facts] == list(ZOO)
-    assert not any(model["pulled"] for model in said.facts)
+    assert [model["name"] for model in said.facts if model["pulled"]] == ["scenes"]
     assert all(model["licence"] and model["origin"] for model in said.facts)
     shown = rewrite("models").out
     assert all(name in shown for name in ZOO)
@@ -153,15 +153,17 @@ def test_force_overrides_the_base_and_is_recorded(rewrite, made: Path, edit: Pat
 def test_demo_calls_the_demo(rewrite, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     called = []
 
-    def run(out: Path, *, device: str, progress) -> Path:
+    def run(out: Path, *, device: str, progress) -> SimpleNamespace:
         progress("rendering", 0, 1)
         called.append((out, device))
-        return out / "index.html"
+        return SimpleNamespace(page=out / "index.html", left_out=["faces are left out"])
 
     monkeypatch.setitem(sys.modules, "rewrite.demo", SimpleNamespace(run=run))
     said = rewrite("demo", "--out", tmp_path / "demo", "--json")
     assert called == [(tmp_path / "demo", "cpu")]
     assert said.facts["page"].endswith("index.html")
+    assert said.facts["left_out"] == ["faces are left out"]
+    assert "faces are left out" in said.err
 
 
 def test_strength_zero_is_absence(rewrite, tiny: Path, edit: Path, second: Path, tmp_path: Path) -> None:
