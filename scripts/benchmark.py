@@ -196,7 +196,8 @@ def render(images: Annotated[int, typer.Option(help="How many.")] = 10) -> None:
     generator = rewrite.load("ffhq")
     with torch.no_grad():
         generator.synthesize(generator.latents([0]))
-        times = [seconds(lambda s=seed: generator.synthesize(generator.latents([s])), 1)[1] for seed in range(images)]
+        latents = [generator.latents([seed]) for seed in range(images)]
+        times = [seconds(partial(generator.synthesize, z), 1)[1] for z in latents]
     console.print(f"median {statistics.median(times):.3f} s, least {min(times):.3f} s, most {max(times):.3f} s")
 
 
@@ -331,7 +332,8 @@ def dissected(generator: Generator, site: Site, judge: Segmenter, images: int, b
         highest = torch.cat([highest, values], 1)
         highest = highest.topk(min(kept, highest.shape[1]), 1, sorted=False).values
     limit = highest.amin(1)
-    both, on_there, there = torch.zeros(site.units, concepts).double(), torch.zeros(site.units).double(), 0.0
+    both = torch.zeros(site.units, concepts, dtype=torch.float64)
+    on_there, there = both.sum(1), both.sum(0)
     for first in range(0, images, batch):
         maps, made = upsampled(SCORING, first)
         on = rearrange((maps > limit[:, None, None]).float(), "n u h w -> u (n h w)")

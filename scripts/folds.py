@@ -97,7 +97,7 @@ def _rows(generator: Generator) -> Iterator[tuple[str, Callable[[], tuple[Moves,
     """Names of moves, and what makes each with its edit."""
 
     def plain(make: Callable[[], Moves]) -> Callable[[], tuple[Moves, Any]]:
-        return lambda: (moves := make(), fold(generator, moves, recipe={"method": "none"}))
+        return lambda: (moves := make(), fold(generator, moves))
 
     def drawn() -> Tensor:
         return codes(generator, 512)

@@ -30,6 +30,8 @@ app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__d
 POOL = range(10_000, 11_000)
 """Seeds among which the objects of a recipe are looked for; 0 to 999 are held out."""
 PASTES = 12
+COPIES = 3
+"""Objects that are tried as what is copied."""
 LAYERS = ("synthesis.b16.conv0", "synthesis.b16.conv1", "synthesis.b32.conv0", "synthesis.b32.conv1")
 RANKS = (1, 4, 12, 32, "full")
 RIDGES = (0.01, 0.1, 1.0)
@@ -52,10 +54,9 @@ def sweep(
     """All recipes; the best turns most of the source class, less what it changes elsewhere."""
     torch.set_num_threads(threads)
     generator, segment, wish = rewrite.load(model), scenes.segmenter(), WISHES[name]
-    asked = propose(generator, segment, wish, POOL, pastes=PASTES)
-    kinds: list[dict[str, Any]] = [asked | {"fit": fit} for fit in ("move", "stretch")]
+    kinds = [propose(generator, segment, wish, POOL, pastes=PASTES, copy=copy) for copy in range(COPIES)]
     if not wish.replaced:
-        kinds = [asked] + [{"paste": asked["paste"], "erase": {"units": units}} for units in (8, 24, 64)]
+        kinds += [{"paste": kinds[0]["paste"], "erase": {"units": units}} for units in (8, 24, 64)]
     # The sweep looks at other seeds than the final measurement does.
     base = list(before(generator, segment, range(5_000, 5_000 + seeds)))
     tried: list[dict[str, Any]] = []
@@ -73,7 +74,7 @@ def sweep(
     table = Table("layer", "rank", "mu", "kind", "turned %", "gone %", "inside", "outside", "score")
     for one in tried[:12]:
         r = one["recipe"]
-        kind = f"erase {r['erase']['units']}" if "erase" in r else r.get("fit", "move")
+        kind = f"erase {r['erase']['units']}" if "erase" in r else f"copy of {r['copy']['seed']}"
         figures = [f"{100 * one['turned']:.1f}", f"{100 * one['gone']:.1f}"]
         figures += [f"{one[key]:.2f}" for key in ("inside", "outside", "score")]
         table.add_row(r["layer"], str(r["rank"]), str(r["mu"]), kind, *figures)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -33,6 +33,7 @@ class Wish:
 WISHES = {
     "domes-to-spires": Wish("dome", "spire"),
     "trees-to-domes": Wish("tree", "dome"),
+    "domes-to-trees": Wish("dome", "tree"),
     "no-watermarks": Wish("watermark", "ground", replaced=False),
     "spires-to-domes": Wish("spire", "dome"),
     "no-clouds": Wish("cloud", "sky", replaced=False),
@@ -48,28 +49,66 @@ class Found:
     box: tuple[float, float, float, float]
     pixels: int
 
+    def within(self, side: int) -> bool:
+        """Whether all of its box lies on an image of `side` pixels."""
+        return min(self.box) >= 0 and max(self.box) <= side
+
     def region(self, side: int) -> dict[str, Any]:
         """As recipes have it."""
         x0, y0, x1, y1 = (round(min(max(edge / side, 0.0), 1.0), 4) for edge in self.box)
         return {"seed": self.seed, "box": [x0, y0, x1, y1]}
 
 
+@dataclass(frozen=True)
+class Frame:
+    """A box that holds any of some objects, in pixels."""
+
+    width: float
+    height: float
+
+    @classmethod
+    def around(cls, found: Sequence[Found]) -> Frame:
+        widths, heights = zip(*((x1 - x0, y1 - y0) for x0, y0, x1, y1 in (one.box for one in found)), strict=True)
+        return cls(max(widths), max(heights))
+
+    def of(self, one: Found) -> Found:
+        """The object with this box: it stands in the middle of the lower edge."""
+        x0, _, x1, y1 = one.box
+        middle = (x0 + x1) / 2
+        return replace(one, box=(middle - self.width / 2, y1 - self.height, middle + self.width / 2, y1))
+
+
 def propose(
-    generator: Generator, segment: Segmenter, wish: Wish, seeds: Iterable[int], *, pastes: int
+    generator: Generator, segment: Segmenter, wish: Wish, seeds: Iterable[int], *, pastes: int, copy: int = 0
 ) -> dict[str, Any]:
-    """A recipe's copy and paste, of the clearest objects among the images of these seeds."""
+    """A recipe's copy, paste and context, of the clearest objects among the images of these seeds.
+
+    `copy` says which of the objects to copy, from the most typical. It comes with what surrounds it, so that it covers
+    all of an object that is larger: both are framed alike, their feet on the lower edge.
+    """
     seeds, classes = list(seeds), list(segment.classes)
     maps = label_maps(generator, segment, seeds)
+    side = maps.shape[2]
     sources = objects(maps, seeds, classes.index(wish.source))
-    if wish.replaced:
-        taken = typical(objects(maps, seeds, classes.index(wish.target)), 1)[0].region(maps.shape[2])
-    else:
-        without = next(
-            seed for seed, map in zip(seeds, maps, strict=True) if not (map == classes.index(wish.source)).any()
-        )
-        taken = typical(sources, 1)[0].region(maps.shape[2]) | {"seed": without}
-    chosen = [found for found in typical(sources, pastes + 1) if found.seed != taken["seed"]][:pastes]
-    return {"copy": taken, "paste": [found.region(maps.shape[2]) for found in chosen]}
+    if not wish.replaced:
+        without = [seed for seed, map in zip(seeds, maps, strict=True) if not (map == classes.index(wish.source)).any()]
+        taken = typical(sources, 1)[0].region(side) | {"seed": without[copy]}
+        chosen = [found for found in typical(sources, pastes + 1) if found.seed != taken["seed"]][:pastes]
+        return {"copy": taken, "paste": [found.region(side) for found in chosen]}
+    targets = objects(maps, seeds, classes.index(wish.target))
+    frame = Frame.around([*typical(sources, pastes), *typical(targets, pastes)])
+
+    def best(kind: Sequence[Found]) -> list[Found]:
+        """Those first whose frame lies on the image."""
+        return sorted(typical(kind, len(kind)), key=lambda one: not frame.of(one).within(side))
+
+    taken = frame.of(best(targets)[copy]).region(side)
+    chosen = [found for found in best(sources) if found.seed != taken["seed"]][:pastes]
+    return {
+        "copy": taken,
+        "paste": [frame.of(found).region(side) for found in chosen],
+        "context": [found.region(side) for found in chosen],
+    }
 
 
 def label_maps(generator: Generator, segment: Segmenter, seeds: Sequence[int]) -> Tensor:

@@ -1,0 +1,124 @@
+"""Methods at equal effect: each direction as strong as it must be for the same change of a factor; what else changes?
+
+python scripts/equal_effect.py                              all methods of scripts/factors.py
+python scripts/equal_effect.py --seeds 12 --bench 4 --latents 4 --count 4 --only sefa --only spectrum       small
+
+The directions are those that scripts/factors.py shows: of each method the purest of a large effect. The strength is
+sought at which the factor's reading changes, from -S to S, by a stated share of what lies between two seeds. Then the
+attributes that ought to have stayed are read (the other factors, in the same unit: mean and most), and the images: the
+distance from the unedited ones, and its share on the factor's own classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Annotated
+
+import torch
+import typer
+from factors import FIRST, Candidate, best, candidates, prepared, readings
+from scenes.classes import LABEL
+from scenes.factors import FACTORS, Factor
+
+import edits
+from rewrite.concepts import Segmenter, labels
+from rewrite.generator import Generator
+from rewrite.navigation.calibration import Bench
+from rewrite.navigation.reach import CLOSE, reach
+
+
+@dataclass(frozen=True)
+class Row:
+    """A direction at the strength of equal effect; effects are shares of what lies between two seeds."""
+
+    candidate: Candidate
+    strength: float
+    effect: float
+    reached: bool
+    others: tuple[float, ...]
+    distance: float
+    """Mean of both signs, by the bench's metric."""
+    inside: float
+    """The share of it that lies on the factor's classes, as they were."""
+
+
+def compared(
+    generator: Generator, judge: Segmenter, place: Bench, seeds: Sequence[int], one: Candidate, factor: Factor,
+    target: float,
+) -> Row:  # fmt: skip
+    """The direction at the strength at which its effect on the factor is the target."""
+    spread = readings(generator, judge, seeds).spread()
+
+    def effects(strength: float) -> dict[str, float]:
+        low, high = (readings(generator, judge, seeds, (one.edit, sign * strength)) for sign in (-1, 1))
+        return low.effects(high, spread)
+
+    # `reach` is for squared lengths.
+    strength, _ = reach(lambda strength: effects(strength)[factor.name] ** 2, target**2)
+    found = effects(strength)
+    distance, inside = changed(generator, judge, place, one.edit, strength, factor)
+    close = abs(found[factor.name] / target - 1) <= 2 * CLOSE
+    others = tuple(value for name, value in found.items() if name != factor.name)
+    return Row(one, strength, found[factor.name], close, others, distance, inside)
+
+
+@torch.no_grad()
+def changed(
+    generator: Generator, judge: Segmenter, place: Bench, edit: edits.Edit, strength: float, factor: Factor
+) -> tuple[float, float]:
+    """The mean distance on the bench's seeds, and the share of it that lies on the factor's classes."""
+    whole = within = 0.0
+    chosen = torch.tensor([LABEL[name] for name in factor.classes])
+    base = list(place.images())
+    coverage = [torch.isin(labels(judge, images), chosen)[:, None].float() for images in base]
+    for signed in (-strength, strength):
+        with edits.applied(generator.module, (edit, signed)):
+            for before, after, part in zip(base, place.images(), coverage, strict=True):
+                whole += float(place.metric.distance(before, after).sum()) / 2
+                within += float(place.metric.distance(before, after, part).sum()) / 2
+    return whole / len(place.seeds), within / whole if whole else 0.0
+
+
+def table(rows: Sequence[tuple[Factor, Row]], target: float) -> str:
+    """Markdown."""
+    lines = [
+        f"| factor, moved by {target:g} | method | direction | the labeller says | strength | effect | others, mean "
+        "| others, most | distance | of it on the factor's classes |",
+        "|---|---|---|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    for factor, row in rows:
+        short = "" if row.reached else " (all it reaches)"
+        lines.append(
+            f"| {factor.name} | {row.candidate.search} | {row.candidate.name} | {row.candidate.label.says} "
+            f"| {row.strength:.2f} | {row.effect:.2f}{short} | {sum(row.others) / len(row.others):.2f} "
+            f"| {max(row.others):.2f} | {row.distance:.3f} | {row.inside:.0%} |"
+        )
+    return "\n".join(lines)
+
+
+def equal_effect(
+    target: Annotated[float, typer.Option(help="The effect: a share of what lies between two seeds.")] = 0.5,
+    seeds: Annotated[int, typer.Option(help="Seeds that the factors are read on.")] = 64,
+    bench_seeds: Annotated[int, typer.Option("--bench", help="Seeds that distances are measured on.")] = 16,
+    latents: Annotated[int, typer.Option(help="Seeds that a method looks at.")] = 32,
+    count: Annotated[int, typer.Option(help="Directions of each search.")] = 12,
+    only: Annotated[list[str] | None, typer.Option(help="Searches that begin so; may be given again.")] = None,
+    threads: Annotated[int, typer.Option(help="Threads that torch computes with.")] = 2,
+) -> None:
+    """The table of off-target change at equal effect."""
+    torch.set_num_threads(threads)
+    generator, judge, place = prepared(bench_seeds)
+    read = range(FIRST, FIRST + seeds)
+    found = list(candidates(generator, judge, place, read, only=only or [], count=count, latents=latents, strength=2.0))
+    rows = []
+    for factor in FACTORS:
+        for search in dict.fromkeys(one.search for one in found):
+            one = best([each for each in found if each.search == search], factor.name)
+            rows.append((factor, compared(generator, judge, place, read, one, factor, target)))
+            print(f"{factor.name}: {search}: {one.name}", flush=True)
+    print(table(rows, target))
+
+
+if __name__ == "__main__":
+    typer.run(equal_effect)
