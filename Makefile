@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint clean
+.PHONY: demo test lint verify verify-ffhq clean
 
 demo: $(VENV)/.installed
 	$(BIN)/rewrite demo --out demo
@@ -16,6 +16,13 @@ lint: $(VENV)/.installed
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+# The saved edits: made again, applied, judged, undone. A model that cannot be fetched is named.
+verify: $(VENV)/.installed
+	$(BIN)/rewrite library verify scenes faces64 --skip-absent
+
+verify-ffhq: $(VENV)/.installed
+	$(BIN)/rewrite library verify ffhq
 
 $(VENV)/.installed: pyproject.toml constraints.txt
 	$(PYTHON) -m venv $(VENV)

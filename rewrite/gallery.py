@@ -33,6 +33,7 @@ HELD = 512 * 1024
 """Bytes of an edit that the page holds itself; a larger one it links to."""
 FRAME = 120
 """Milliseconds."""
+_MOVED = ("of the change", "of the image", "grows", "brighter", "redder", "yellower")
 
 
 @dataclass(frozen=True)
@@ -134,10 +135,10 @@ def _section(direction: Direction, picture: Image.Image, path: Path, strengths: 
     if direction.label:
         classes = sorted(direction.label.classes.items(), key=lambda item: -item[1].share)
         tables.append(Table(
-            ("class", "of the change", "of the image", "grows", "brighter"),
-            [(name, f"{one.share:.0%}", f"{one.area:.0%}", f"{one.grows:+.1%}", f"{one.brighter:+.2f}")
-             for name, one in classes if one.share >= 0.01],
-            "From strength -1 to 1", ("of the change", "of the image", "grows", "brighter"),
+            ("class", *_MOVED),
+            [(name, f"{one.share:.0%}", f"{one.area:.0%}", f"{one.grows:+.1%}", f"{one.brighter:+.2f}",
+              f"{one.redder:+.2f}", f"{one.yellower:+.2f}") for name, one in classes if one.share >= 0.01],
+            "From strength -1 to 1", _MOVED,
         ))  # fmt: skip
     intro = calibration.says + (f". The same as {', '.join(direction.same)}." if direction.same else ".")
     alt = f"{direction.title}: a row for each seed, strengths {', '.join(f'{one:g}' for one in strengths)}, last where"

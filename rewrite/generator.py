@@ -203,6 +203,8 @@ class Generator:
     """Draws z by name in the convention of a family that has its own; None for ours."""
     statistics: Path | None = None
     """Folder of statistics that came with the model, where some did."""
+    held: int | None = None
+    """The label that a conditional model is held at, by `of_class`; None of one that is not."""
 
     @property
     def device(self) -> torch.device:
@@ -223,6 +225,14 @@ class Generator:
         from rewrite.wrap import wrap
 
         return wrap(module, latent=latent, sample=sample, name=name)
+
+    def of_class(self, label: int) -> Generator:
+        """The images of one class alone, as an unconditional generator; RewriteError where there is no such class."""
+        if not 0 <= label < self.classes:
+            wanted = f"has classes 0 to {self.classes - 1}" if self.classes else "has no classes"
+            raise RewriteError(f"class {label} was asked of {self.name or self.architecture}, which {wanted}")
+        kind = _TruncatedClass if isinstance(self._network, Truncates) else _OneClass
+        return replace(self, classes=0, held=label, network=cast(Network, kind(self._network, label)))
 
     def latents(self, seeds: Iterable[Name]) -> Tensor:
         """z (N, z) float32, one row a latent name; each depends on its own name and on nothing else."""
@@ -333,3 +343,32 @@ class Generator:
         for stage in stages:
             flow = stage(flow)
         return cast(Tensor, flow.image).float().clamp(-1, 1)
+
+
+@dataclass(frozen=True, eq=False)
+class _OneClass:
+    """A conditional network whose label is given."""
+
+    network: Network
+    label: int
+
+    @property
+    def mean_style(self) -> Tensor | None:
+        return self.network.mean_style
+
+    @property
+    def stages(self) -> Sequence[Callable[[Flow], Flow]]:
+        return self.network.stages
+
+    def map(self, z: Tensor, label: Tensor | None = None) -> Tensor:  # noqa: ARG002
+        return self.network.map(z, self.labels(z))
+
+    def labels(self, z: Tensor) -> Tensor:
+        return torch.full((len(z),), self.label, device=z.device)
+
+
+class _TruncatedClass(_OneClass):
+    """One of a family that has a truncation of its own."""
+
+    def truncate(self, ws: Tensor, truncation: float, label: Tensor | None) -> Tensor:  # noqa: ARG002
+        return cast(Truncates, self.network).truncate(ws, truncation, self.labels(ws))

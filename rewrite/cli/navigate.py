@@ -14,7 +14,6 @@ from rewrite.cli.options import Device, ModelName
 from rewrite.cli.voice import Voice, brief, facts_table, table
 
 if TYPE_CHECKING:
-    from rewrite.concepts import Segmenter
     from rewrite.generator import Generator
     from rewrite.navigation import Direction, Where
 
@@ -31,7 +30,12 @@ Count = Annotated[int, typer.Option("--count", "-k", min=1, max=1024, help="Dire
 Folder = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for the gallery and the edits.")]
 Region = Annotated[
     str | None,
-    typer.Option("--region", metavar="R", help="Where change counts: x0,y0,x1,y1 in fractions, or a PNG mask."),
+    typer.Option(
+        "--region", metavar="R", help="Where change counts: x0,y0,x1,y1 or a PNG mask; after SEED: on its image."
+    ),
+]
+ClassLabel = Annotated[
+    int | None, typer.Option("--class", min=0, metavar="N", help="The class that a conditional model is held at.")
 ]
 Concept = Annotated[str | None, typer.Option("--concept", metavar="C", help="A class of the segmenter.")]
 SegmenterName = Annotated[
@@ -85,6 +89,7 @@ def navigate(
     out: Folder,
     layer: Layers = None,
     count: Count = 8,
+    label: ClassLabel = None,
     region: Region = None,
     concept: Concept = None,
     segmenter: SegmenterName = None,
@@ -112,15 +117,14 @@ def navigate(
     from rewrite import gallery
     from rewrite.navigation import methods
     from rewrite.navigation import navigate as find
-    from rewrite.navigation.make import SEEDS
-    from rewrite.perception import extractor
+    from rewrite.navigation.recipe import SEEDS
 
     methods.method(method)
     asked = _pairs(more or [])
     if out.exists() and not out.is_dir():
         raise typer.BadParameter(f"{str(out)!r} is no folder; give the path of one for --out")
     generator = opened(voice, model, device)
-    judge = _segmenter(generator, segmenter)
+    generator = generator if label is None else generator.of_class(label)
     view = gallery.Shown(
         seeds=(shown or Seeds(gallery.SEEDS)).values, size=image_size,
         strengths=strengths.values if strengths else gallery.STRENGTHS, truncation=truncation,
@@ -130,13 +134,14 @@ def navigate(
     with voice.progress() as progress:
         found = find(
             generator, method=method, strength=distance, seeds=(calibrate_on or Seeds(SEEDS)).values,
-            eye=None if eye == NONE else extractor(eye, device=device, progress=progress),
+            eye=None if eye == NONE else eye,
             layers=names, count=count, latents=latents, net=net, size=size, ansatz=ansatz, truncation=truncation,
-            noise=noise.value, region=_where(region), segmenter=judge, concept=concept, more=asked, progress=progress,
+            noise=noise.value, region=_where(region), segmenter=_segmenter(generator, segmenter),
+            concept=concept, more=asked, progress=progress,
         )  # fmt: skip
         facts = {
             "model": generator.name, "method": method, "layers": list(names), "latents": latents, "net": net,
-            "region": region, "concept": concept, "truncation": truncation, "with": asked,
+            "class": label, "region": region, "concept": concept, "truncation": truncation, "with": asked,
         }  # fmt: skip
         page = gallery.gallery(
             generator, found, out, title=f"{method} of {generator.name or model}", about=_about(names, found),
@@ -175,13 +180,8 @@ def _pairs(given: list[str]) -> dict[str, Any]:
     return found
 
 
-def _segmenter(generator: Generator, name: str | None) -> Segmenter | None:
-    name = name or ("scenes" if generator.name == "scenes" else None)
-    if name is None:
-        return None
-    from rewrite.concepts import segmenter
-
-    return segmenter(name)
+def _segmenter(generator: Generator, name: str | None) -> str | None:
+    return name or ("scenes" if generator.name == "scenes" else None)
 
 
 def _where(region: str | None) -> Where | None:
@@ -190,7 +190,12 @@ def _where(region: str | None) -> Where | None:
 
     if region is None:
         return None
+    seed, colon, place = region.partition(":")
+    if colon and seed.isdecimal():
+        (one,) = seeds(seed).values
+        found = _where(place)
+        return found.on(one) if found else None
     parts = region.split(",")
     if len(parts) == 4:
         return where.box([number(part) for part in parts])
-    return where.mask(regions.inline(region, Path()), f"mask {Path(region).name}")
+    return where.mask(regions.inline(region, Path()))

@@ -15,7 +15,7 @@ from rewrite.cli.verb import spoken
 from rewrite.cli.voice import Voice, facts_table
 
 if TYPE_CHECKING:
-    from rewrite.units.change import Verb
+    from rewrite.units.recipe import Verb
 
 MOST = 65_536
 _RANGE = re.compile(r"\s*(\d{1,6})\s*(?:-\s*(\d{1,6})\s*)?", re.ASCII)

@@ -19,9 +19,10 @@ from rewrite.check.findings import limits_of
 from rewrite.check.gate import Judgement, judge
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator
+from rewrite.library.composed import Member
 from rewrite.library.judge import judged
 from rewrite.library.likeness import moved, sketch, stored
-from rewrite.library.make import THREADS, Member, file_of, make, threads
+from rewrite.library.make import THREADS, file_of, make, threads
 from rewrite.library.manifest import BOUNDS, CARD, EDIT, LARGEST, SHEET, Entry, File, Look, Manifest, Name, read
 from rewrite.library.placed import placed_in
 from rewrite.library.shelf import Library
@@ -169,7 +170,8 @@ def _chosen(auto: Mapping[str, Any]) -> str:
 
 def _truncation(edit: edits.Edit) -> float:
     """The widest that a recipe of the edit's has."""
-    said = [part.recipe.get("truncation") for part, _ in edit.parts(1.0) if isinstance(part.recipe, dict)]
+    recipes = [part.recipe for part, _ in edit.parts(1.0) if isinstance(part.recipe, dict)]
+    said = [recipe.get("direction", recipe).get("truncation") for recipe in recipes]
     return max((float(one) for one in said if isinstance(one, int | float)), default=1.0)
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Annotated, Final, Literal, Self
+from typing import Annotated, Final, Literal, Self, get_args
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
 
@@ -14,6 +14,8 @@ from rewrite.errors import RewriteError
 
 MANIFEST = "manifest.json"
 RECIPE: Final = "recipe.yaml"
+UNITS: Final = "units.yaml"
+DIRECTION: Final = "direction.yaml"
 COMPOSE: Final = "compose.yaml"
 EDIT: Final = "edit.safetensors"
 BOUNDS: Final = "bounds.json"
@@ -24,7 +26,9 @@ LARGEST = 8 * 2**20
 Digest = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Name = Annotated[str, Field(pattern=r"^[a-z0-9][a-z0-9-]{0,62}/[a-z0-9][a-z0-9-]{0,62}$")]
 """Of an entry: its model's, and its own below that. Neither leaves the library's folder."""
-File = Literal["recipe.yaml", "compose.yaml", "edit.safetensors", "bounds.json", "sheet.png", "README.md"]
+Source = Literal["recipe.yaml", "units.yaml", "direction.yaml", "compose.yaml"]
+"""What an edit is made from: a rule, a unit edit, a direction or a composition (`rewrite.library.make`)."""
+File = Source | Literal["edit.safetensors", "bounds.json", "sheet.png", "README.md"]
 Number = Annotated[float, Field(allow_inf_nan=False)]
 Fraction = Annotated[float, Field(ge=0, le=1)]
 
@@ -79,8 +83,8 @@ class Entry(_Strict):
 
     @model_validator(mode="after")
     def _whole(self) -> Self:
-        if (RECIPE in self.files) == (COMPOSE in self.files):
-            raise ValueError(f"an entry has either a {RECIPE} or a {COMPOSE}, one of the two")
+        if len(self._sources) != 1:
+            raise ValueError(f"an entry is made from one of {', '.join(get_args(Source))}, and from one only")
         if BOUNDS not in self.files or CARD not in self.files:
             raise ValueError(f"an entry has a {BOUNDS} and a {CARD}")
         if self.is_shipped == (self.sketch is not None):
@@ -93,9 +97,13 @@ class Entry(_Strict):
         return EDIT in self.files
 
     @property
-    def recipe(self) -> File:
+    def recipe(self) -> Source:
         """The file that it is made from."""
-        return RECIPE if RECIPE in self.files else COMPOSE
+        return self._sources[0]
+
+    @property
+    def _sources(self) -> list[Source]:
+        return [file for file in get_args(Source) if file in self.files]
 
 
 class Manifest(_Strict):

@@ -160,8 +160,8 @@ def calibrate(
 
     Without a target it is a tenth of the mean distance between two seeds. Where even the largest strength that was
     tried stays below it, strength 1 is half of the largest distance that was reached, and the calibration says so. An
-    edit that scales or sets has no other unit: it stays as it is, and is measured. RewriteError for an edit that
-    changes no image.
+    edit that scales or sets, or moves codes to a place, has no other unit: it stays as it is, and is measured.
+    RewriteError for an edit that changes no image.
     """
     target = SHARE * place.between if target is None else target
     if not target > 0 or not math.isfinite(target):
@@ -193,7 +193,9 @@ def calibrate(
 
 
 def accepts(edit: edits.Edit, strength: float) -> bool:
-    """Whether the edit can have that strength."""
+    """Whether the edit can have that strength, and means something at it: one to a place goes from 0 to 1."""
+    if _to_a_place(edit) and not 0 <= strength <= 1:
+        return False
     try:
         edit.accepted(strength)
     except edits.EditError:
@@ -207,7 +209,14 @@ def _both(edit: edits.Edit, place: Bench, strength: float) -> float:
 
 
 def _rescalable(edit: edits.Edit) -> bool:
-    return not edit.members and all(isinstance(one, edits.Add) for each in edit.operations.values() for one in each)
+    adds = all(isinstance(one, edits.Add) for each in edit.operations.values() for one in each)
+    return not edit.members and adds and not _to_a_place(edit)
+
+
+def _to_a_place(edit: edits.Edit) -> bool:
+    """Whether it moves codes to a place, at which they are at strength 1."""
+    every = [one for each in edit.operations.values() for one in each]
+    return any(isinstance(one, edits.Add) and one.projective is not None for one in every)
 
 
 def _saturates(side: Sequence[Rung]) -> float | None:

@@ -16,8 +16,9 @@ from rewrite.errors import RewriteError
 from rewrite.generator import Generator
 from rewrite.navigation import where
 from rewrite.navigation.direction import Found, kernel_edit, short
-from rewrite.navigation.hessian import STEP, basis, recipe
-from rewrite.navigation.methods import Options
+from rewrite.navigation.hessian import STEP, basis
+from rewrite.navigation.methods import Options, number
+from rewrite.navigation.where import Where
 
 BASIS = 4
 """Eigenvectors searched in, a direction that is asked for."""
@@ -33,8 +34,9 @@ def concept(generator: Generator, options: Options) -> list[Found]:
     there is no inside, or it is nowhere to be seen.
     """
     inside = _inside(options)
-    space_wide = replace(options, region=None)
-    many = int(options.more.get("vectors", max(16, BASIS * options.count)))
+    everywhere = Where("everywhere", lambda images: torch.ones_like(images[:, :1]), seed=inside.seed)
+    space_wide = replace(options, region=everywhere if inside.seed is not None else None)
+    many = int(number(options, "vectors", max(16, BASIS * options.count)))
     if many < options.count:
         raise RewriteError(f"{options.count} directions were asked of {many} vectors; give `vectors` as many, or more")
     found = basis(generator, space_wide, many)
@@ -61,7 +63,7 @@ def concept(generator: Generator, options: Options) -> list[Found]:
         }  # fmt: skip
         edit = kernel_edit(
             generator, answer.layer, found.space.operation(vector * size),
-            recipe=recipe("concept", options, i), facts={"direction": facts},
+            facts={"direction": facts},
         )  # fmt: skip
         made.append(Found(edit, f"{inside.name} {answer.layer.name} {i}", facts))
     return made
@@ -81,7 +83,7 @@ def most(within: Tensor, rest: Tensor, count: int) -> tuple[Tensor, Tensor]:
     return ratios.flip(0)[:count], mixes / mixes.norm(dim=1, keepdim=True)
 
 
-def _inside(options: Options) -> where.Where:
+def _inside(options: Options) -> Where:
     if options.region is not None:
         return options.region
     if options.segmenter is None or options.concept is None:

@@ -61,16 +61,13 @@ class Direction:
         }
 
 
-def kernel_edit(
-    generator: Generator, layer: Layer, operation: Add, *, recipe: Mapping[str, Any], facts: Mapping[str, Json]
-) -> edits.Edit:
+def kernel_edit(generator: Generator, layer: Layer, operation: Add, *, facts: Mapping[str, Json]) -> edits.Edit:
     """The edit of strength 1 that makes that change to the layer's weight."""
     return edits.Edit(
         operations={layer.weight: (operation,)},
         base=edits.describe(
             generator.module, [layer.weight], upstream=layer.upstream, architecture=generator.architecture
         ),
-        recipe={"navigate": dict(recipe), "model": generator.name or None},
         made_by={"tool": "rewrite", "version": version("rewrite"), "verb": "navigate"},
         notes={"layer": layer.name, **facts},
     )

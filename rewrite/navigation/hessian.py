@@ -15,12 +15,13 @@ from torch import Tensor
 
 from edits.canonical import Json
 from edits.identity import state
+from rewrite import keep
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator, Layer
-from rewrite.navigation import keep, krylov
+from rewrite.navigation import krylov
 from rewrite.navigation.direction import Found, kernel_edit, short
 from rewrite.navigation.jacobian import Answer
-from rewrite.navigation.methods import Options
+from rewrite.navigation.methods import Options, number
 from rewrite.navigation.metric import SIDE, metric
 from rewrite.navigation.subspace import Subspace, ansatz
 
@@ -28,6 +29,10 @@ STEP = 0.1
 """Strength 1 of a direction that is not yet calibrated, as a share of the kernel's norm."""
 KEYS = 32
 """Seeds that an ansatz is made by, at most."""
+ROOM = "navigation"
+"""Where long searches are kept."""
+VERSION = 1
+"""Of this one."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +72,7 @@ def hessian(generator: Generator, options: Options) -> list[Found]:
         }
         edit = kernel_edit(
             generator, found.answer.layer, found.space.operation(vector * size),
-            recipe=recipe("hessian", options, i), facts={"direction": facts},
+            facts={"direction": facts},
         )  # fmt: skip
         made.append(Found(edit, f"hessian {found.answer.layer.name} {i}", facts))
     return made
@@ -82,14 +87,14 @@ def basis(generator: Generator, options: Options, count: int) -> Basis:
         latents=seeds, truncation=options.truncation, noise=options.noise, progress=options.progress,
     )  # fmt: skip
     batches = answer.batches()
-    path = keep.place(_conditions(answer, space, count)) if options.more.get("cache", True) else None
+    path = keep.place(ROOM, VERSION, _conditions(answer, space, count)) if options.more.get("cache", True) else None
 
     def part(vectors: Tensor, batch: int) -> Tensor:
         return answer.products(space, vectors, batches[batch]) / len(answer.seeds)
 
     pairs = krylov.top(
         part, len(batches), space.dimension, count,
-        tolerance=float(options.more.get("tolerance", 0.02)), passes=int(options.more.get("passes", 8)),
+        tolerance=number(options, "tolerance", 0.02), passes=int(number(options, "passes", 8)),
         path=path, progress=options.progress, what=f"hessian of {answer.layer.name}",
     )  # fmt: skip
     return Basis(answer, space, pairs)
@@ -98,10 +103,11 @@ def basis(generator: Generator, options: Options, count: int) -> Basis:
 def answer_of(generator: Generator, options: Options) -> Answer:
     """The images of the seeds that are asked for, as a function of the one layer that is asked for."""
     side = SIDE if options.size is None else options.size
+    seeds = tuple(range(options.latents)) if options.region is None else options.region.seeds(options.latents)
     return Answer(
         generator, layer_of(generator, options),
         metric(options.net, side=side, device=generator.device, progress=options.progress),
-        tuple(range(options.latents)), options.truncation, options.noise, options.region,
+        seeds, options.truncation, options.noise, options.region,
     )  # fmt: skip
 
 
@@ -112,25 +118,6 @@ def layer_of(generator: Generator, options: Options) -> Layer:
             f"{len(options.layers)} layers were given; a method of parameter space moves one kernel, so name one layer"
         )
     return generator.layer(options.layers[0])
-
-
-def recipe(method: str, options: Options, index: int) -> dict[str, Any]:
-    """What makes a direction again, as JSON."""
-    return {
-        "method": method,
-        "index": index,
-        "layer": options.layers[0],
-        "count": options.count,
-        "latents": options.latents,
-        "net": options.net,
-        "size": options.size,
-        "ansatz": options.ansatz,
-        "truncation": options.truncation,
-        "noise": options.noise,
-        "region": options.region and options.region.name,
-        "concept": options.concept,
-        "with": {name: value for name, value in options.more.items() if name != "cache"},
-    }
 
 
 def _conditions(answer: Answer, space: Subspace, count: int) -> dict[str, Any]:

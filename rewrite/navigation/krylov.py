@@ -14,8 +14,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from rewrite import keep
 from rewrite.errors import RewriteError
-from rewrite.navigation import keep
 from rewrite.progress import Progress, quiet
 
 OVERSAMPLING = 8

@@ -21,6 +21,8 @@ SEEN = 0.002
 """Of the image: an area that changes by less is said to stay."""
 TONE = 0.02
 """Of the range from black to white: a brightness that changes by less is said to stay."""
+HUE = 0.04
+"""Of the range of a channel: a colour that changes by less is said to stay."""
 
 
 @dataclass(frozen=True)
@@ -35,6 +37,19 @@ class Moved:
     """How its area changes, as a share of the image."""
     brighter: float
     """How its mean brightness changes, from 0 to 1."""
+    redder: float = 0.0
+    """How its mean red less its mean green changes, from 0 to 1."""
+    yellower: float = 0.0
+    """The same of the mean of red and green less blue."""
+
+    @property
+    def hue(self) -> str | None:
+        """Where its colour goes, in a word, if it is seen to."""
+        strongest = max(
+            (self.redder, "redder", "greener"), (self.yellower, "yellower", "bluer"), key=lambda it: abs(it[0])
+        )
+        amount, up, down = strongest
+        return None if abs(amount) < HUE else up if amount > 0 else down
 
 
 @dataclass(frozen=True)
@@ -57,6 +72,8 @@ class Label:
             words.append("grows" if one.grows > 0 else "shrinks")
         if abs(one.brighter) >= TONE:
             words.append("lighter" if one.brighter > 0 else "darker")
+        if one.hue:
+            words.append(one.hue)
         return f"{', '.join(words)} ({self.disentanglement:.0%} of the change)"
 
     def as_json(self) -> dict[str, Any]:
@@ -88,10 +105,8 @@ class _Sums:
     def __init__(self, classes: int) -> None:
         self.images = 0
         self.energy, self.area, self.grows = (torch.zeros(classes, dtype=torch.float64) for _ in range(3))
-        self.tone, self.seen = (
-            torch.zeros(2, classes, dtype=torch.float64),
-            torch.zeros(2, classes, dtype=torch.float64),
-        )
+        self.colour = torch.zeros(2, classes, 3, dtype=torch.float64)
+        self.seen = torch.zeros(2, classes, dtype=torch.float64)
         self.all = 0.0
 
     def add(self, one: Tensor, one_maps: Tensor, other: Tensor, other_maps: Tensor, maps: Tensor) -> None:
@@ -106,17 +121,17 @@ class _Sums:
             self.area[c] += float((maps == c).double().sum()) / pixels
             self.grows[c] += float(on[1].double().sum() - on[0].double().sum()) / pixels
             for side, (images, where) in enumerate(zip((one, other), on, strict=True)):
-                self.tone[side, c] += float(((images.double().mean(1) + 1) / 2 * where).sum())
+                self.colour[side, c] += ((images.double() + 1) / 2 * where[:, None]).sum((0, 2, 3)).cpu()
                 self.seen[side, c] += float(where.double().sum())
 
     def label(self, classes: tuple[str, ...]) -> Label:
         shares = self.energy / self.all if self.all > 0 else self.energy
         areas, grows = self.area / self.images, self.grows / self.images
-        tones = self.tone / self.seen.clamp(min=1)
-        both = (self.seen > 0).all(0)
-        brighter = torch.where(both, tones[1] - tones[0], 0.0)
+        colours = self.colour / self.seen.clamp(min=1)[..., None]
+        red, green, blue = ((colours[1] - colours[0]) * (self.seen > 0).all(0)[:, None]).unbind(1)
+        tones = ((red + green + blue) / 3, red - green, (red + green) / 2 - blue)
         moved = {
-            name: Moved(*(short(float(each[c])) for each in (shares, areas, grows, brighter)))
+            name: Moved(*(short(float(each[c])) for each in (shares, areas, grows, *tones)))
             for c, name in enumerate(classes)
         }
         best = max(classes, key=lambda name: concentration(moved[name].share, moved[name].area))

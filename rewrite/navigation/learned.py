@@ -20,12 +20,13 @@ from torch.nn import functional as F
 import edits
 from edits import Add, Dense, LowRank
 from edits.identity import state
+from rewrite import keep
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator
-from rewrite.navigation import keep, methods
+from rewrite.navigation import methods
 from rewrite.navigation.calibration import SHARE, bench
 from rewrite.navigation.direction import Found, kernel_edit, scaled, short
-from rewrite.navigation.hessian import answer_of, recipe
+from rewrite.navigation.hessian import ROOM, answer_of
 from rewrite.navigation.jacobian import Answer
 from rewrite.navigation.methods import Options
 
@@ -39,6 +40,8 @@ SIDE = 64
 """What the reconstructor looks at, in px at most."""
 FRESH = 10
 """Batches of other seeds by which accuracy is measured."""
+VERSION = 1
+"""Of what is learnt and how: a change of it must not find older work."""
 EVERY = 200
 """Steps between two savings."""
 
@@ -98,7 +101,6 @@ def learned(generator: Generator, options: Options) -> list[Found]:
         edit = kernel_edit(
             generator, answer.layer, mixture([one.operations[answer.layer.weight][0] for one in vectors],
                                              coefficients[k]),
-            recipe=recipe("learned", options, k) | {name: more[name] for name in ("basis", "steps", "batch", "rate")},
             facts={"direction": facts},
         )  # fmt: skip
         made.append(Found(edit, f"learned {answer.layer.name} {rank}", facts))
@@ -150,7 +152,7 @@ def _trained(answer: Answer, changes: Tensor, options: Options, more: dict[str, 
     optimiser = torch.optim.Adam([mixes, *network.parameters()], lr=float(more["rate"]))
     path = None
     if more.get("cache", True):
-        path = keep.place({
+        path = keep.place(ROOM, VERSION, {
             "method": "learned", "weights": keep.digest(state(answer.generator.module)), "layer": answer.layer.name,
             "changes": keep.digest({"changes": changes}), "count": count, "batch": batch, "rate": more["rate"],
             "truncation": answer.truncation, "noise": answer.noise, "device": device.type,

@@ -41,6 +41,14 @@ class Options:
     progress: Progress = quiet
 
 
+def number(options: Options, name: str, default: float) -> float:
+    """An option that only one method knows; RewriteError where it is no number."""
+    found = options.more.get(name, default)
+    if isinstance(found, bool) or not isinstance(found, int | float):
+        raise RewriteError(f"{name} is {found!r}; expected a number")
+    return found
+
+
 Method = Callable[[Generator, Options], list[Found]]
 METHODS: dict[str, str] = {
     "spectrum": "rewrite.navigation.spectrum:spectrum",

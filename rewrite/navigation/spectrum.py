@@ -11,7 +11,7 @@ from rewrite.errors import RewriteError
 from rewrite.generator import Generator, Layer
 from rewrite.memory import canonical, style_of
 from rewrite.navigation.direction import Found, kernel_edit, short
-from rewrite.navigation.hessian import KEYS, STEP, layer_of, recipe
+from rewrite.navigation.hessian import KEYS, STEP, layer_of
 from rewrite.navigation.methods import Options
 from rewrite.navigation.subspace import steerable, stored
 
@@ -38,9 +38,7 @@ def spectrum(generator: Generator, options: Options) -> list[Found]:
         v = rearrange(right[i], "(i h w) -> i h w", h=weight.shape[2], w=weight.shape[3])
         facts = {"singular_value": short(float(values[i])), "share": short(float(values[i] / values.norm()) ** 2)}
         operation = _operation(layer, left[:, i], v, weight, energy, size)
-        edit = kernel_edit(
-            generator, layer, operation, recipe=recipe("spectrum", options, i), facts={"direction": facts}
-        )
+        edit = kernel_edit(generator, layer, operation, facts={"direction": facts})
         made.append(Found(edit, f"spectrum {layer.name} {i}", facts))
     return made
 

@@ -20,9 +20,9 @@ from rewrite.errors import RewriteError
 from rewrite.generator import Generator
 from rewrite.progress import Progress, quiet
 from rewrite.stats import PairedSums
+from rewrite.units.counting import count, place
 from rewrite.units.features import Site, World, batch_size, hold, passes, sites
 from rewrite.units.grid import one_hot
-from rewrite.units.keep import count, place
 from rewrite.units.surroundings import surroundings
 
 CAUSING = 3

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from importlib.metadata import version
-from typing import Any, Literal, cast, get_args
+from typing import Any, get_args
 
 import torch
 from torch import Tensor
@@ -21,9 +21,10 @@ from edits.operations import Operation
 from rewrite.errors import RewriteError
 from rewrite.generator import Entries, Generator, Layer, Noise, UnitForm
 from rewrite.progress import Progress, quiet
+from rewrite.recipes import parsed
 from rewrite.units.features import Held, Site, World, passes, sites
+from rewrite.units.recipe import Recipe, Verb
 
-Verb = Literal["ablate", "scale", "set"]
 Values = float | Sequence[float]
 CHECKED = 16
 """Images that an edit is tried out on."""
@@ -31,6 +32,7 @@ CHECKING = 4
 """The stream that they are rows of."""
 ROUNDING = 2e-5
 """Largest difference of images, which go from -1 to 1, that is still rounding."""
+LARGEST = torch.finfo(torch.float32).max
 UNEXPLAINED = "something else than the layer's stored numbers has a hand in its units"
 
 
@@ -82,7 +84,7 @@ def change(
     return edits.Edit(
         operations,
         base,
-        recipe=_recipe(generator, layer, chosen, verb),
+        recipe=_recipe(generator, layer, chosen, verb, noise),
         made_by={"tool": "rewrite", "version": version("rewrite"), "verb": f"units {verb}"},
         notes=notes if found.exact else notes | {"why": form.caveats.get(verb, UNEXPLAINED)},
     )
@@ -90,12 +92,10 @@ def change(
 
 def again(generator: Generator, recipe: Any, *, progress: Progress = quiet) -> edits.Edit:
     """The edit that a unit edit's recipe asks for; RewriteError for another recipe."""
-    said = recipe if isinstance(recipe, Mapping) else {}
-    layer, verb, units = said.get("layer"), said.get("verb"), said.get("units")
-    if not isinstance(layer, str) or verb not in get_args(Verb) or not isinstance(units, dict):
-        raise RewriteError("this recipe is not that of a unit edit; expected verb, layer and units")
-    value = None if verb == "ablate" else list(units.values())
-    return change(generator, layer, map(int, units), cast(Verb, verb), value, progress=progress)
+    asked = parsed(Recipe, recipe, "the recipe of a unit edit").of(generator)
+    return change(
+        generator, asked.layer, asked.units, asked.change, asked.value, noise=asked.noise, progress=progress
+    )  # fmt: skip
 
 
 @torch.no_grad()
@@ -191,17 +191,22 @@ def _chosen(site: Site, units: Sequence[int], verb: Verb, value: Values | None) 
         raise RewriteError(f"nothing called {verb!r} is done to units; expected ablate, scale or set")
     if (value is None) != (verb == "ablate"):
         raise RewriteError(f"{verb} was given the value {value}; scale and set take a number, ablate takes none")
-    values = torch.as_tensor(0.0 if value is None else value, dtype=torch.float32).flatten()
+    values = [float(one) for one in value] if isinstance(value, Sequence) else [float(value or 0)]
     if len(values) not in (1, len(units)):
         raise RewriteError(f"there are {len(values)} values for {len(units)} units; expected one, or one for each")
-    if not values.isfinite().all() or (verb == "scale" and (values < 0).any()):
+    if not all(abs(one) <= LARGEST for one in values) or (verb == "scale" and min(values) < 0):
         raise RewriteError(f"{verb} was given {value}; expected finite numbers, and for a factor none below 0")
-    return dict(sorted(zip(units, values.expand(len(units)).tolist(), strict=True)))
+    return dict(sorted(zip(units, values * (len(units) // len(values)), strict=True)))
 
 
-def _recipe(generator: Generator, layer: str, chosen: Mapping[int, float], verb: Verb) -> dict[str, Any]:
-    model = {"model": generator.name} if generator.name else {}
-    return {"verb": verb, **model, "layer": layer, "units": {str(unit): value for unit, value in chosen.items()}}
+def _recipe(
+    generator: Generator, layer: str, chosen: Mapping[int, float], verb: Verb, noise: Noise
+) -> dict[str, Any]:  # fmt: skip
+    values = tuple(chosen.values())
+    return Recipe(
+        model=generator.name or None, layer=layer, units=tuple(chosen), change=verb, noise=noise,
+        value=None if verb == "ablate" else values[0] if len(set(values)) == 1 else values,
+    ).as_json()  # fmt: skip
 
 
 def _largest(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:

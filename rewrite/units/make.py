@@ -19,12 +19,13 @@ from rewrite.concepts import segmenter as made
 from rewrite.concepts.groups import Groups
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator, Noise
+from rewrite.keep import digest
 from rewrite.latents import ROW_LIMIT
 from rewrite.progress import Progress, quiet
 from rewrite.stats import ChannelMoments
 from rewrite.units.chance import DEALS, Chance, chance
+from rewrite.units.counting import place
 from rewrite.units.features import World, sites
-from rewrite.units.keep import digest, place
 from rewrite.units.protocol import CHOOSING, SCORING, Protocol, protocol
 from rewrite.units.ranges import measure, thresholds
 from rewrite.units.result import LEAST_IOU, LEVEL, Area, Audit, LayerAudit, Meaning, Seen, Unit

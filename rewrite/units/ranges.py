@@ -14,9 +14,9 @@ from rewrite.concepts import labels as label_maps
 from rewrite.generator import Generator
 from rewrite.progress import Progress, quiet
 from rewrite.stats import Bins, ChannelMoments, Histogram, information_quality
+from rewrite.units.counting import count
 from rewrite.units.features import Site, World, batch_size, run
 from rewrite.units.grid import Grid, coverage, one_hot
-from rewrite.units.keep import count
 from rewrite.units.protocol import CHOOSING, Protocol
 
 COARSE = Bins(-8, 8, 4, signed=False)

@@ -21,9 +21,9 @@ from rewrite.concepts import labels as label_maps
 from rewrite.generator import Generator
 from rewrite.progress import Progress, quiet
 from rewrite.stats import Overlaps, PairedSums, Top
+from rewrite.units.counting import count
 from rewrite.units.features import Site, World, batch_size, run
 from rewrite.units.grid import Grid, cell_area, coverage, one_hot
-from rewrite.units.keep import count
 from rewrite.units.protocol import SCORING, Protocol
 
 FINEST = 32

@@ -12,8 +12,8 @@ from edits.identity import state
 from rewrite.concepts import Segmenter
 from rewrite.concepts import labels as label_maps
 from rewrite.generator import Generator
+from rewrite.keep import digest
 from rewrite.units.features import Site, World
-from rewrite.units.keep import digest
 from rewrite.units.protocol import CHOOSING
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import edits
-from rewrite.errors import RewriteError
+from rewrite.errors import Absent, RewriteError
 from rewrite.models import stylegan2
 
 RECIPE = """\
@@ -33,6 +33,8 @@ def toy():
 @pytest.fixture(autouse=True)
 def _toy_is_a_model(toy, monkeypatch: pytest.MonkeyPatch) -> None:
     def opened(_voice, model: str, _device: str = "cpu"):
+        if model == "far":
+            raise Absent("pip could not download far 1.0")
         if model != "toy":
             raise RewriteError(f"there is no model {model!r}")
         return toy
@@ -133,7 +135,11 @@ def test_a_model_that_cannot_be_had(rewrite, filled: Path) -> None:
     manifest.write_text(manifest.read_text().replace('"toy/patch"', '"gone/patch"'))
     (filled / "toy").rename(filled / "gone")
     rewrite("library", "verify", "--at", filled).failed_with("there is no model 'gone'")
-    said = rewrite("library", "verify", "--skip-absent", "--json", "--at", filled)
+    rewrite("library", "verify", "--skip-absent", "--at", filled).failed_with("there is no model 'gone'")
+    manifest.write_text(manifest.read_text().replace('"gone/patch"', '"far/patch"'))
+    (filled / "gone").rename(filled / "far")
+    rewrite("library", "verify", "--at", filled).failed_with("could not download far")
+    said = rewrite("library", "verify", "--skip-absent", "--json", "--quiet", "--at", filled)
     assert said.code == 0
-    assert "gone is passed over" in said.err
+    assert "far is passed over: pip could not download far" in said.err
     assert said.facts["entries"][0]["outcome"] is None

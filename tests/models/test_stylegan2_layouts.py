@@ -1,8 +1,10 @@
 """StyleGAN2 in the files of others: read as their code means it, and given back as it came."""
 
 import math
+import sys
 from collections.abc import Callable, Mapping
 from itertools import pairwise
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,10 +14,13 @@ from torch.nn import functional as F
 
 from rewrite.checkpoints.foreign import Foreign, Network
 from rewrite.errors import RewriteError
-from rewrite.models import recognise
+from rewrite.models import load, recognise
 from rewrite.models.layout import Layout
 from rewrite.models.registry import build
 from rewrite.models.stylegan2 import StyleGAN2
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "checkpoints"))
+from layouts import nvidia as pickles
 
 WIDTHS, W, DEPTH = [6, 5, 4], 7, 2
 TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0])
@@ -332,6 +337,27 @@ def test_tensorflow_s_variables_are_nvidia_s_in_another_order(geometry: dict[str
     written = layout.theirs(found.state_dict())
     assert all(torch.allclose(written[name], variables[name], atol=1e-6) for name in written)
     assert set(variables) - set(written) == {"synthesis/lod"}
+
+
+@pytest.mark.parametrize("geometry", [{}, {"architecture": "resnet"}, {"classes": 3, "z": 4}])
+def test_pickles_of_tensorflow_draw_what_the_same_weights_of_pytorch_draw(
+    geometry: dict[str, Any], tmp_path: Path
+) -> None:
+    module, tensors = nvidia(**geometry)
+    new, old = tmp_path / "new.pkl", tmp_path / "old.pkl"
+    attributes = {"synthesis": {"img_resolution": 16}}
+    new.write_bytes(pickles.dumps({"G_ema": pickles.network(tensors, attributes=attributes)}))
+    old.write_bytes(pickles.of_tensorflow(tensorflow(tensors), resolution=16))
+    files = load(str(new)), load(str(old))
+    assert [files[0].architecture, files[1].architecture] == ["stylegan2"] * 2
+    label = [0, 2] if "classes" in geometry else None
+    z = files[0].latents([0, 1])
+    images = [one.synthesize(z, label=label) for one in files]
+    assert torch.allclose(images[0], images[1], atol=1e-5)
+    assert float(images[0].std()) > 0.1
+    with torch.no_grad():
+        drawn = module(z, None if label is None else torch.tensor(label))
+    assert torch.allclose(images[1], drawn.clamp(-1, 1), atol=1e-5)
 
 
 def test_tensorflow_s_growing_variant_and_its_labels() -> None:

@@ -50,7 +50,7 @@ def test_a_search_leaves_a_page_the_edits_and_the_figures(model, tmp_path, capfd
         assert edit.content == facts["content"]
         assert edit.strength == 1
         assert edit.notes["calibration"]["target"] == facts["calibration"]["target"]
-        assert edit.recipe["navigate"]["method"] == "hessian"
+        assert edit.recipe["direction"]["method"] == "hessian"
         images = generator.synthesize(generator.latents(range(4)))
         measured = []
         for strength in (1.0, -1.0):

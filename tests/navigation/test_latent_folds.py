@@ -111,7 +111,7 @@ def rule_edit(generator: Generator, seed: int = 0) -> edits.Edit:
 def test_a_folded_shift_is_the_shifted_code(family, strength):
     generator = SHIFTED[family]()
     moves = everywhere(sites(generator), shift(normal(WIDTH)))
-    edit = fold(generator, moves, recipe={"method": "test"})
+    edit = fold(generator, moves)
     found = difference(generator, edit, moves, range(8), strength=strength)
     assert found.largest < CLOSE
     assert found.effect > 1e-2
@@ -130,7 +130,7 @@ def test_a_folded_shift_is_the_shifted_code(family, strength):
 def test_rows_of_ws_are_moved_alone(family):
     generator = STYLED[family]()
     step = normal(WIDTH)
-    edit = fold(generator, everywhere(sites(generator, layers=["1-2"]), shift(step)), recipe={"method": "test"})
+    edit = fold(generator, everywhere(sites(generator, layers=["1-2"]), shift(step)))
     z = generator.latents(range(4))
     ws = generator.styles(z).clone()
     ws[:, 1:3] += step.float()
@@ -145,7 +145,7 @@ def test_a_folded_projection_is_the_projected_code(family):
     generator = FAMILIES[family]()
     move = set_along(normal(2, WIDTH), 0.0 if family == "dcgan" else [0.7, -1.2])
     moves = everywhere(sites(generator), move)
-    edit = fold(generator, moves, recipe={"method": "test"})
+    edit = fold(generator, moves)
     for strength in (1.0, 0.4):
         found = difference(generator, edit, moves, range(8), strength=strength)
         assert found.largest < CLOSE
@@ -157,7 +157,7 @@ def test_an_affine_map_of_the_code_folds(family):
     generator = FAMILIES[family]()
     turn = torch.linalg.qr(normal(WIDTH, WIDTH)).Q
     moves = everywhere(sites(generator), affine(turn, None if family == "dcgan" else normal(WIDTH, seed=1)))
-    edit = fold(generator, moves, recipe={"method": "test"})
+    edit = fold(generator, moves)
     assert difference(generator, edit, moves, range(8)).largest < CLOSE
 
 
@@ -167,7 +167,7 @@ def test_style_channels_fold_as_rows(family, kind):
     generator = STYLED[family]()
     site = sites(generator)[2]
     moves = [(site, kind((1, 4), normal(2)))]
-    edit = fold(generator, moves, recipe={"method": "test"})
+    edit = fold(generator, moves)
     for strength in (1.0, 0.5):
         found = difference(generator, edit, moves, range(8), strength=strength)
         assert found.largest < CLOSE
@@ -204,9 +204,9 @@ def test_projecting_twice_is_projecting_once():
 def test_undone_to_the_bit_and_any_order_gives_the_same_bits(family, tmp_path):
     generator = FAMILIES[family]()
     found = sites(generator)
-    project = fold(generator, everywhere(found, set_along(normal(WIDTH))), recipe={"method": "test"})
+    project = fold(generator, everywhere(found, set_along(normal(WIDTH))))
     step = everywhere(found, affine(torch.eye(WIDTH) * 1.1) if family == "dcgan" else shift(normal(WIDTH, seed=1)))
-    together = [project, fold(generator, step, recipe={"method": "test"}), rule_edit(generator)]
+    together = [project, fold(generator, step), rule_edit(generator)]
     before, bits = snapshot(generator), []
     for order in itertools.permutations(together):
         stack = edits.Stack(generator.module)
@@ -228,8 +228,7 @@ def test_two_projections_go_together_only_where_orthogonal():
     found = sites(generator)
     basis = torch.linalg.qr(normal(WIDTH, 2)).Q.T
     one, other, oblique = (
-        fold(generator, everywhere(found, set_along(normals)), recipe={"method": "test"})
-        for normals in (basis[0], basis[1], basis[0] + basis[1])
+        fold(generator, everywhere(found, set_along(normals))) for normals in (basis[0], basis[1], basis[0] + basis[1])
     )
     stack = edits.Stack(generator.module)
     stack.push(one)
@@ -246,7 +245,7 @@ def test_two_projections_go_together_only_where_orthogonal():
 def test_what_cannot_hold_a_move_says_why():
     convolution = small_dcgan()
     with pytest.raises(rewrite.RewriteError, match="map of 24 x 4 x 4"):
-        fold(convolution, everywhere(sites(convolution), shift(normal(WIDTH))), recipe={})
+        fold(convolution, everywhere(sites(convolution), shift(normal(WIDTH))))
     with pytest.raises(rewrite.RewriteError, match="normalised before mapping"):
         sites(small_stylegan2(), "z")
     with pytest.raises(rewrite.RewriteError, match="normalised before mapping"):
@@ -271,9 +270,9 @@ def test_an_error_of_a_fold_is_seen():
     generator = small_stylegan2()
     moves = everywhere(sites(generator), shift(normal(WIDTH)))
     drawn = normal(4, WIDTH, seed=1)
-    assert error(generator, fold(generator, moves, recipe={}), moves, drawn) < 1e-6
+    assert error(generator, fold(generator, moves), moves, drawn) < 1e-6
     almost = everywhere(sites(generator), shift(1.01 * normal(WIDTH)))
-    assert 1e-4 < error(generator, fold(generator, almost, recipe={}), moves, drawn) < 1e-1
+    assert 1e-4 < error(generator, fold(generator, almost), moves, drawn) < 1e-1
 
 
 def test_an_offset_alone_is_a_shift():

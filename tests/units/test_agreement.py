@@ -16,8 +16,8 @@ from rewrite.errors import RewriteError
 from rewrite.stats import Overlaps, Top, information_quality
 from rewrite.units import audit
 from rewrite.units.chance import Chance, chance
+from rewrite.units.counting import flat
 from rewrite.units.features import World, sites
-from rewrite.units.keep import flat
 from rewrite.units.protocol import PROTOCOLS, Protocol
 from rewrite.units.ranges import COARSE, Ranges, measure, thresholds
 from rewrite.units.scores import Comparison, LayerScores, Scores, score, unpacked, witness_grid

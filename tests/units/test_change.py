@@ -163,7 +163,7 @@ def test_what_cannot_be_done_is_refused(family):
     ):
         with pytest.raises(RewriteError, match=said):
             change(family, name, units, verb, value)
-    with pytest.raises(RewriteError, match="not that of a unit edit"):
+    with pytest.raises(RewriteError, match="the recipe of a unit edit: units is missing"):
         again(family, {"layer": name, "paste": []})
 
 

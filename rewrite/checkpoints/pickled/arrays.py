@@ -7,6 +7,7 @@ from typing import Any
 
 import torch
 
+from rewrite.checkpoints.pickled.effort import OBJECT, Effort
 from rewrite.checkpoints.pickled.values import Blob, Name, Record, Value
 from rewrite.checkpoints.strided import RANK_LIMIT, Storage, Strided, steps, strided
 from rewrite.errors import RewriteError
@@ -17,6 +18,8 @@ DTYPES = {
     "u8": torch.uint64, "u4": torch.uint32, "u2": torch.uint16, "u1": torch.uint8,
     "b1": torch.bool, "c8": torch.complex64, "c16": torch.complex128,
 }  # fmt: skip
+CODE_LIMIT = 128
+"""Letters of the name of a dtype."""
 ORDERS = ("<", "|", "=")
 """Of bytes: little endian, of one byte, and the machine's own, which writers use for neither."""
 
@@ -31,7 +34,7 @@ class Kind:
 
     def build(self, state: Value) -> None:
         match state:
-            case (int(), str(order), None, None, None, *_):
+            case (int(), ("<" | ">" | "|" | "=") as order, None, None, None, *_):
                 self.order = order
             case _:
                 self.code = "V"
@@ -45,9 +48,11 @@ class Kind:
 class Array(Strided):
     """An array; `strange` says why it is no tensor, where it is none."""
 
-    __slots__ = ("strange",)
+    __slots__ = ("effort", "strange")
 
-    def __init__(self) -> None:
+    def __init__(self, effort: Effort) -> None:
+        effort.spend(2 * OBJECT)
+        self.effort = effort
         super().__init__(Storage(torch.uint8, 0, memoryview(b"")), torch.uint8, 0, (0,), (1,))
         self.strange = ""
 
@@ -63,7 +68,7 @@ class Array(Strided):
         if kind.dtype is None or isinstance(content, list):
             self.strange = f"an array of numpy of type {kind.order}{kind.code}, which is no number here"
             return
-        view, offset = octets(content)
+        view, offset = octets(content, self.effort)
         if len(shape) > RANK_LIMIT or not all(type(n) is int and n >= 0 for n in shape):
             raise RewriteError("an array of numpy has a shape that no array has")
         storage = Storage(kind.dtype, len(view) // kind.dtype.itemsize)
@@ -74,46 +79,49 @@ class Array(Strided):
         self.storage, self.dtype, self.shape, self.stride = storage, found.dtype, found.shape, found.stride
 
 
-def octets(content: Value) -> tuple[memoryview, int | None]:
+def octets(content: Value, effort: Effort) -> tuple[memoryview, int | None]:
     """Bytes and where they lie; Python 2 wrote them as text."""
     if isinstance(content, Blob):
         return content.view, content.offset
     if type(content) is str and content.isascii():
+        effort.text(len(content))
         return memoryview(content.encode()), None
     raise RewriteError("an array of numpy has something else than bytes for its numbers")
 
 
 def dtype(args: tuple[Value, ...]) -> Value:
     match args:
-        case (str(code), *_):
+        case (str(code), *_) if len(code) <= CODE_LIMIT:
             return Kind(code[1:], code[0]) if code[:1] in (*ORDERS, ">") else Kind(code)
         case (Name() as name, *_):
-            return Kind(str(name))
+            return Kind(str(name)[:CODE_LIMIT])
     raise RewriteError("it holds a dtype of numpy in a form that no version of numpy writes")
 
 
-def scalar(args: tuple[Value, ...]) -> Value:
+def scalar(args: tuple[Value, ...], effort: Effort) -> Value:
     match args:
-        case (Kind() as kind, content) if kind.dtype is not None and kind.dtype.itemsize == len(octets(content)[0]):
-            return torch.frombuffer(bytearray(octets(content)[0]), dtype=kind.dtype).item()
+        case (Kind() as kind, content) if kind.dtype is not None:
+            view, _ = octets(content, effort)
+            if len(view) == kind.dtype.itemsize:
+                return torch.frombuffer(bytearray(view), dtype=kind.dtype).item()
     return Record(Name("numpy", "generic"), args)
 
 
-def from_buffer(args: tuple[Value, ...]) -> Value:
+def from_buffer(args: tuple[Value, ...], effort: Effort) -> Value:
     """`numpy.core.numeric._frombuffer`, of protocol 5."""
     match args:
         case (Blob() | str() as content, Kind() as kind, tuple(shape), str(order)):
-            array = Array()
+            array = Array(effort)
             array.become(shape, kind, order == "F", content)
             return array
     raise RewriteError("it holds an array of numpy in a form that no version of numpy writes")
 
 
-def by_dill(args: tuple[Value, ...]) -> Value:
+def by_dill(args: tuple[Value, ...], effort: Effort) -> Value:
     """`dill._dill._create_array`: what `_reconstruct` makes, its state, and attributes, which are left out."""
     match args:
         case (Name(name="_reconstruct"), tuple(), state, *_):
-            array = Array()
+            array = Array(effort)
             array.build(state)
             return array
     raise RewriteError("it holds an array of numpy in a form that dill does not write")

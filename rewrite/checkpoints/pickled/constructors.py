@@ -8,12 +8,13 @@ from collections.abc import Callable, Mapping
 import torch
 
 from rewrite.checkpoints.pickled import arrays, sinks, stream
-from rewrite.checkpoints.pickled.effort import Effort
+from rewrite.checkpoints.pickled.effort import OBJECT, Effort
 from rewrite.checkpoints.pickled.values import Blob, Items, Name, Record, Value
 from rewrite.checkpoints.strided import Storage, Strided, strided
 from rewrite.errors import RewriteError
 
 SOURCE_LIMIT = 16 * 2**20
+SOURCES_LIMIT = 1000
 
 
 class Constructors:
@@ -53,8 +54,12 @@ class Constructors:
         """Keep Python source as text; its SHA-256."""
         if source not in self._digests:
             digest = hashlib.sha256(source.encode("utf-8", "surrogatepass")).hexdigest()
-            if sum(map(len, self.sources.values())) + len(source) > SOURCE_LIMIT:
-                raise RewriteError(f"it holds more than {SOURCE_LIMIT} letters of Python source; it is refused")
+            letters = sum(map(len, self.sources.values())) + len(source)
+            if letters > SOURCE_LIMIT or len(self.sources) >= SOURCES_LIMIT:
+                raise RewriteError(
+                    f"it holds more than {SOURCE_LIMIT} letters of Python source, or of {SOURCES_LIMIT} files; it is "
+                    f"refused"
+                )
             self.sources[digest] = source
             self._digests[source] = digest
         return self._digests[source]
@@ -141,10 +146,12 @@ def _bytes(table: Constructors, args: tuple[Value, ...]) -> Value:
     """Bytes, which protocol 2 writes as text in Latin-1."""
     match args:
         case ():
+            table.effort.spend(OBJECT)
             return Blob(memoryview(b""), None)
         case (Blob() as blob,):
             return blob
         case (str(text), "latin1" | "latin-1"):
+            table.effort.spend(OBJECT)
             table.effort.text(len(text))
             try:
                 return Blob(memoryview(text.encode("latin-1")), None)
@@ -210,15 +217,15 @@ TABLE: Mapping[tuple[str, str], Callable[[Constructors, tuple[Value, ...]], Valu
     ("torch._utils", "_rebuild_parameter"): _parameter,
     ("torch._utils", "_rebuild_parameter_with_state"): _parameter,
     ("torch._tensor", "_rebuild_from_type_v2"): _with_attributes,
-    ("dill._dill", "_create_array"): lambda _, args: arrays.by_dill(args),
+    ("dill._dill", "_create_array"): lambda table, args: arrays.by_dill(args, table.effort),
     ("numpy", "dtype"): lambda _, args: arrays.dtype(args),
     **{
         (f"numpy.{core}.{place}", name): make
         for core in ("core", "_core")
         for place, name, make in (
-            ("multiarray", "_reconstruct", lambda *_: arrays.Array()),
-            ("multiarray", "scalar", lambda _, args: arrays.scalar(args)),
-            ("numeric", "_frombuffer", lambda _, args: arrays.from_buffer(args)),
+            ("multiarray", "_reconstruct", lambda table, _: arrays.Array(table.effort)),
+            ("multiarray", "scalar", lambda table, args: arrays.scalar(args, table.effort)),
+            ("numeric", "_frombuffer", lambda table, args: arrays.from_buffer(args, table.effort)),
         )
     },
 }

@@ -38,7 +38,9 @@ def streamed(view: memoryview) -> Content:
 
 def zipped(view: memoryview, members: dict[str, archive.Member]) -> Content:
     """What torch.save writes since torch 1.6. RewriteError if it is packed, or was written on a big-endian machine."""
-    root = next(name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl"))
+    root, *others = [name.removesuffix("data.pkl") for name in members if name.endswith("/data.pkl")]
+    if others:
+        raise RewriteError("its archive has two pickles, of which others may read another one; expected one")
     if any(member.method != archive.STORED for member in members.values()):
         raise RewriteError("its archive is compressed, which torch.save never does; unpack it and zip it uncompressed")
     order = members.get(f"{root}byteorder")

@@ -9,6 +9,9 @@ OPCODES = 2_000_000
 TEXT = 32
 """Bytes of text that are worth one opcode, so that at most 64 MB of it are ever decoded."""
 
+OBJECT = 4
+"""Opcodes that one of our objects is worth, of some 300 bytes."""
+
 
 class Effort:
     """What is left of it, for a file and all that is nested in it; RewriteError when there is nothing left."""
@@ -30,4 +33,4 @@ class Effort:
         self.spend(length // TEXT)
 
 
-__all__ = ["OPCODES", "Effort"]
+__all__ = ["OBJECT", "OPCODES", "Effort"]

@@ -16,6 +16,8 @@ DEPTH_LIMIT = 4
 TRIPLE = ("G", "D", "Gs")
 """What a row of three networks of TensorFlow holds; the last is the averaged generator."""
 ROW_LIMIT = 16
+NETWORK = 64
+"""Opcodes that a network found is worth: a file may name one many times."""
 OF_TRAINING = ("optim", "scheduler", "scaler", "rng_state", "callbacks", "loops")
 
 
@@ -33,7 +35,9 @@ class _Search:
         self.facts: dict[str, Any] = {}
 
     def walk(self, value: Value, path: str, depth: int) -> None:
+        self.effort.text(len(path))
         if is_module(value, self.effort):
+            self.effort.spend(NETWORK)
             self.networks[path] = module(value, self.effort)
         elif is_tensorflow(value, self.effort):
             self.networks[path] = tensorflow(value, self.effort, self.constructors.keep)

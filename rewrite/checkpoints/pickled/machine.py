@@ -11,7 +11,7 @@ import struct
 from collections.abc import Callable
 from typing import Protocol
 
-from rewrite.checkpoints.pickled.effort import Effort
+from rewrite.checkpoints.pickled.effort import OBJECT, Effort
 from rewrite.checkpoints.pickled.values import Blob, Items, Name, Record, Value
 from rewrite.errors import RewriteError
 
@@ -109,6 +109,7 @@ class Machine:
             self.stack.append(found)
 
     def blob(self, length: int) -> Blob:
+        self.effort.spend(OBJECT)
         offset = None if self.base is None else self.base + self.at
         return Blob(self.take(length), offset)
 
@@ -125,6 +126,8 @@ class Machine:
     def name(self, module: Value, name: Value) -> None:
         if type(module) is not str or type(name) is not str or len(module) + len(name) > 2 * LINE_LIMIT:
             raise RewriteError("its pickle names something by what is no text")
+        self.effort.spend(OBJECT)
+        self.effort.text(len(module) + len(name))
         found = Name(module, name)
         self.known(found)
         self.stack.append(found)

@@ -20,6 +20,8 @@ from rewrite.errors import RewriteError
 
 DEPTH_LIMIT = 64
 MODULE_LIMIT = 20_000
+KIND_LIMIT = 120
+"""Letters of what stands where a tensor should."""
 NAME = re.compile(r"\w{1,256}")
 
 
@@ -45,6 +47,7 @@ def module(record: Record, effort: Effort) -> Found:
             )
         attributes = one.attributes(effort)
         effort.spend(len(attributes))
+        effort.text(len(path))
         _tensors(path, attributes, found, effort)
         modules[path] = _facts(one, attributes, effort)
         inner = [(_joined(path, name), part) for name, part in _named(attributes, "_modules", effort).items()]
@@ -79,6 +82,7 @@ def tensorflow(record: Record, effort: Effort, keep: Callable[[str], str]) -> Fo
         for pair in variables:
             match pair:
                 case (str(name), value):
+                    effort.text(len(path) + len(name))
                     _put(found, f"{path}/{name}" if path else name, _variable(value))
                 case _:
                     raise RewriteError("its network of TensorFlow has variables without names")
@@ -120,11 +124,12 @@ def _named(attributes: Mapping[str, Value], key: str, effort: Effort) -> dict[st
 def _tensors(path: str, attributes: Mapping[str, Value], found: Found, effort: Effort) -> None:
     passing = attributes.get("_non_persistent_buffers_set")
     skipped = {name for name in passing if type(name) is str} if isinstance(passing, list) else set()
-    for name, value in _named(attributes, "_parameters", effort).items():
-        _put(found, _joined(path, name), value)
-    for name, value in _named(attributes, "_buffers", effort).items():
-        if name not in skipped:
-            _put(found, _joined(path, name), value)
+    for kind in ("_parameters", "_buffers"):
+        for name, value in _named(attributes, kind, effort).items():
+            if kind == "_parameters" or name not in skipped:
+                # Their names repeat the path, which may be long.
+                effort.text(len(path))
+                _put(found, _joined(path, name), value)
 
 
 def _put(found: Found, name: str, value: Value) -> None:
@@ -157,7 +162,7 @@ def _joined(path: str, name: str) -> str:
 def _kind(value: Value) -> str:
     if isinstance(value, Array):
         return value.strange
-    return str(value.name if isinstance(value, Record) else type(value).__name__)
+    return str(value.name)[:KIND_LIMIT] if isinstance(value, Record) else type(value).__name__
 
 
 __all__ = ["is_module", "is_tensor", "is_tensorflow", "module", "tensorflow"]

@@ -30,7 +30,7 @@ def read(view: memoryview, base: int | None, constructors: Constructors) -> Valu
     machine = Machine(view, base, constructors.effort, constructors, constructors.known, storages)
     magic, version, system = (machine.run(machine.at) for _ in range(3))
     if magic != MAGIC or version != PROTOCOL:
-        raise RewriteError(f"a stream of torch begins with {magic!r:.40} and {version!r:.40}; it is damaged")
+        raise RewriteError("a stream of torch begins with another magic number or version than torch's; it is damaged")
     if not isinstance(system, Items) or system.named(constructors.effort).get("little_endian") is not True:
         raise RewriteError("it was written on a big-endian machine; save it again on a little-endian one")
     value, keys = machine.run(machine.at), machine.run(machine.at)

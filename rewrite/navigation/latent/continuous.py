@@ -58,10 +58,6 @@ def continuous(generator: Generator, options: Options) -> list[Walk]:
                 name,
                 along(chosen, unit, more["form"], size=sigma, target=target),
                 {
-                    "method": "continuous", "layers": list(options.layers), "transform": name,
-                    **{key: value for key, value in more.items() if key != "transforms"},
-                },
-                {
                     "gain": short(float(weights @ unit) * sigma), "fit": short(1 - float(missed)),
                     "sigma": short(sigma), "unit": "log2 of the factor" if name == "zoom" else "share of the image",
                     "exact": True,

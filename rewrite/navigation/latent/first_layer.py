@@ -46,7 +46,6 @@ def first_layer(generator: Generator, options: Options) -> list[Found]:
         edit = edits.Edit(
             operations=operations,
             base=edits.describe(generator.module, operations, architecture=generator.architecture),
-            recipe={"navigate": {"method": "first-layer", "transform": name}, "model": generator.name or None},
             made_by={"tool": "rewrite", "version": version("rewrite"), "verb": "navigate"},
             notes={"direction": facts},
         )

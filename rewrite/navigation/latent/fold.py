@@ -31,7 +31,6 @@ def fold(
     generator: Generator,
     moves: Moves,
     *,
-    recipe: Mapping[str, Json],
     notes: Mapping[str, Json] | None = None,
     space: Space = "w",
 ) -> edits.Edit:
@@ -47,7 +46,6 @@ def fold(
         base=edits.identity.describe(
             generator.module, operations, upstream=upstream(generator, space), architecture=generator.architecture
         ),
-        recipe={"navigate": dict(recipe), "model": generator.name or None},
         made_by={"tool": "rewrite", "version": version("rewrite"), "verb": "navigate"},
         notes=dict(notes or {}),
     )

@@ -52,10 +52,6 @@ def ganspace(generator: Generator, options: Options) -> list[Walk]:
             Walk(
                 f"ganspace {i}",
                 along(chosen, unit, more["form"], size=sigma, target=mean + more["target"] * sigma),
-                {
-                    "method": "ganspace", "layers": list(options.layers), "component": i,
-                    **more, "samples": samples,
-                },
                 {"sigma": short(sigma), "share": short(share), "exact": True},
             )
         )  # fmt: skip

@@ -41,7 +41,7 @@ def interfacegan(generator: Generator, options: Options) -> list[Walk]:
     chosen, drawn = sites(generator, layers=options.layers), codes(generator, more["samples"])
     found = _boundaries(generator, options, more, drawn)
     ranked = sorted(found.items(), key=lambda item: -item[1].confident)[: options.count]
-    return [_walk("interfacegan", name, one, chosen, drawn, options, more, {}) for name, one in ranked]
+    return [_walk("interfacegan", name, one, chosen, drawn, more, {}) for name, one in ranked]
 
 
 def higan(generator: Generator, options: Options) -> list[Walk]:
@@ -77,7 +77,7 @@ def higan(generator: Generator, options: Options) -> list[Walk]:
             kept = {row for row, value in by_row.items() if value >= best / 2}
             where = tuple(site for site in chosen if kept & set(site.rows)) or chosen
             facts |= {"by_row": {str(row): value for row, value in by_row.items()}, "rows": sorted(kept)}
-        walks.append(_walk("higan", name, one, where, drawn, options, more, facts))
+        walks.append(_walk("higan", name, one, where, drawn, more, facts))
     return sorted(walks, key=lambda walk: -float(str(walk.facts["rescored"])))[: options.count]
 
 
@@ -127,7 +127,7 @@ def _varies(scores: Tensor, share: float) -> bool:
 
 
 def _walk(
-    method: str, name: str, one: Boundary, chosen: tuple[Site, ...], drawn: Tensor, options: Options,
+    method: str, name: str, one: Boundary, chosen: tuple[Site, ...], drawn: Tensor,
     more: dict[str, Any], facts: dict[str, Any],
 ) -> Walk:  # fmt: skip
     sigma = float((drawn @ one.normal).std())
@@ -135,10 +135,6 @@ def _walk(
     return Walk(
         f"{name} ({method})",
         along(chosen, one.normal, more["form"], size=sigma, target=target),
-        {
-            "method": method, "layers": list(options.layers), "concept": name, "truncation": options.truncation,
-            **{key: value for key, value in more.items() if key != "scores"}, "conditions": list(more["conditions"]),
-        },
         {
             "confident": short(one.confident), "overall": short(one.overall), "sigma": short(sigma),
             "intercept": short(one.intercept), "exact": True, **facts,

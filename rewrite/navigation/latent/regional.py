@@ -89,21 +89,22 @@ def energies(
     generator: Generator, chosen: Sequence[Site], options: Options, *, syntheses: int, side: int
 ) -> tuple[Tensor, Tensor]:
     """J'J (d, d) float64 per pixel of the region and of the rest: J is the Jacobian of the image, averaged to `side`
-    px, by one step of the code at all chosen sites; mean over the first seeds.
+    px, by one step of the code at all chosen sites; mean over the first seeds, or of the one the region is painted on.
     """
     if options.region is None:
         raise RewriteError("no region was given, so no direction is local to it; give a box, a mask or a concept")
     totals = None
-    for row, code in enumerate(codes(generator, syntheses)):
+    seeds = options.region.seeds(syntheses)
+    for row, code in enumerate(codes(generator, len(seeds), start=seeds[0])):
         ws = truncated(generator, code[None].float().to(generator.device), options)
         with torch.no_grad():
             where = averaged(options.region(generator.synthesize(ws=ws, noise=options.noise)), side)[0, 0]
         jacobian = _jacobian(generator, chosen, ws, options, side).double().cpu()
         parts = [_gram(jacobian, part.double().cpu()) for part in (where, 1 - where)]
         totals = parts if totals is None else [one + other for one, other in zip(totals, parts, strict=True)]
-        options.progress("differentiating images", row + 1, syntheses)
+        options.progress("differentiating images", row + 1, len(seeds))
     assert totals is not None
-    return totals[0] / syntheses, totals[1] / syntheses
+    return totals[0] / len(seeds), totals[1] / len(seeds)
 
 
 def averaged(images: Tensor, side: int) -> Tensor:
@@ -154,7 +155,6 @@ def _walks(
             Walk(
                 f"{method} {i}",
                 along(chosen, unit, more["form"], size=sigma, target=more["target"]),
-                {"method": method, "layers": list(options.layers), "component": i, **more},
                 {
                     "leak": short((there / max(here, 1e-300)) ** 0.5), "sigma": short(sigma), "exact": True,
                     "measured_leak": short(_leak(generator, chosen, unit * sigma, options)), **facts,
@@ -166,10 +166,15 @@ def _walks(
 
 @torch.no_grad()
 def _leak(generator: Generator, chosen: Sequence[Site], step: Tensor, options: Options) -> float:
-    """Root mean square change of pixels elsewhere over that in the region, of images of fresh seeds."""
+    """Root mean square change of pixels elsewhere over that in the region, of images of fresh seeds.
+
+    Of a region that is painted on one image there are no others.
+    """
     assert options.region is not None
     sums = torch.zeros(4, dtype=torch.float64)
-    for code in codes(generator, JUDGED, start=10_000):
+    seed = options.region.seed
+    judged = codes(generator, JUDGED, start=10_000) if seed is None else codes(generator, 1, start=seed)
+    for code in judged:
         ws = truncated(generator, code[None].float().to(generator.device), options)
         base = generator.synthesize(ws=ws, noise=options.noise)
         with moved(everywhere(chosen, shift(step))):

@@ -26,6 +26,11 @@ def scorer(options: Options, own: Callable[[Tensor], Tensor] | None) -> tuple[tu
     """
     if own is not None:
         return (options.concept or "score",), lambda images: own(images).reshape(len(images), 1).double()
+    if options.region is not None and options.region.seed is not None:
+        raise RewriteError(
+            f"scores compare many images, and {options.region.name} is a place on one of them; give a region without a "
+            f"seed, or use lowrankgan, resefa, stylespace, hessian or concept"
+        )
     if options.segmenter is None:
         raise RewriteError("nothing scores the images; give a segmenter, or `scores`, a callable from images to (N,)")
     names = class_names(options.segmenter)

@@ -33,7 +33,6 @@ def sefa(generator: Generator, options: Options) -> list[Walk]:
         Walk(
             f"sefa {i}",
             along(chosen, vectors[i], more["form"], target=more["target"]),
-            {"method": "sefa", "layers": list(options.layers), "component": i, **more},
             {"eigenvalue": short(values[i]), "share": short(values[i] / total), "exact": True},
         )
         for i in range(options.count)

@@ -50,12 +50,8 @@ def steerability(generator: Generator, options: Options) -> list[Walk]:
             "unit": wanted.what, "explained": [short(share) for share in shares], "amounts": _amounts(wanted),
             "exact": True,
         }  # fmt: skip
-        recipe = {
-            "method": "steerability", "layers": list(options.layers), "transform": name, "steps": more["steps"],
-            "rate": more["rate"], "rows": more["rows"], "truncation": options.truncation,
-        }  # fmt: skip
         moves = [(site, shift(direction * wanted.unit)) for site, direction in walk.items()]
-        walks.append(Walk(name, moves, recipe, facts))
+        walks.append(Walk(name, moves, facts))
     return walks
 
 

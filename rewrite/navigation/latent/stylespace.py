@@ -55,21 +55,19 @@ def stylespace(generator: Generator, options: Options) -> list[Walk]:
         what, signs = names[0], [one.sign() for one in rated]
         ranks, facts = [one.abs() for one in rated], [{"consistency": one.abs()} for one in rated]
     else:
-        measured = energies(generator, chosen, deviations, drawn[: options.latents], options, probes=more["probes"])
+        few = drawn[: options.latents]
+        if options.region is not None and options.region.seed is not None:
+            few = codes(generator, 1, start=options.region.seed)
+        measured = energies(generator, chosen, deviations, few, options, probes=more["probes"])
         least = torch.quantile(torch.cat([one.inside for one in measured]), 1 - more["visible"])
         shares = [one.inside / (one.inside + one.outside).clamp(min=1e-300) for one in measured]
         what, signs = "region", [torch.ones_like(share) for share in shares]
         ranks = [share * (one.inside >= least) for share, one in zip(shares, measured, strict=True)]
         facts = [{"share": share, "inside": one.inside} for share, one in zip(shares, measured, strict=True)]
-    recipe = {key: value for key, value in more.items() if key != "scores"}
     return [
         Walk(
             f"{what}: {chosen[i].name} {c}",
             [(chosen[i], ChannelShift((c,), (signs[i][c] * deviations[i][c]).reshape(1)))],
-            {
-                "method": "stylespace", "layers": list(options.layers), "site": chosen[i].name, "channel": c,
-                "concept": options.concept, **recipe,
-            },
             {
                 **{key: short(value[c]) for key, value in facts[i].items()},
                 "site": chosen[i].name, "channel": c, "sigma": short(deviations[i][c]), "exact": True,

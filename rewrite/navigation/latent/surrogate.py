@@ -59,8 +59,7 @@ def surrogate(generator: Generator, path: Path, options: Options, *, name: str =
         "image_change": short(change / JUDGED),
     }  # fmt: skip
     return Walk(
-        name, everywhere(chosen, move), {"method": "surrogate", "name": name, "layers": list(options.layers), **more},
-        facts,
+        name, everywhere(chosen, move), facts,
     )  # fmt: skip
 
 

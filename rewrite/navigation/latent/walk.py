@@ -26,11 +26,10 @@ BATCH = 16
 
 @dataclass(frozen=True)
 class Walk:
-    """At strength a every code is moved by `moves` at a. `recipe` makes it again, `facts` are measured."""
+    """At strength a every code is moved by `moves` at a; `facts` are measured."""
 
     name: str
     moves: Moves
-    recipe: Mapping[str, Json]
     facts: Mapping[str, Json] = field(default_factory=dict)
 
 
@@ -41,7 +40,7 @@ def found(generator: Generator, walks: Iterable[Walk]) -> list[Found]:
     """
     made, few = [], codes(generator, BATCH)
     for walk in walks:
-        edit = fold(generator, walk.moves, recipe=walk.recipe, notes={"direction": dict(walk.facts)})
+        edit = fold(generator, walk.moves, notes={"direction": dict(walk.facts)})
         missed = short(error(generator, edit, walk.moves, few))
         made.append(Found(edit, walk.name, {**walk.facts, "fold_error": missed}))
     return made
@@ -58,11 +57,25 @@ def folded(walks: Callable[[Generator, Options], list[Walk]]) -> Callable[[Gener
 
 
 def asked(options: Options, **known: Any) -> dict[str, Any]:
-    """`options.more` over these defaults; RewriteError, naming the nearest, for a name that is none of them."""
+    """`options.more` over these defaults; RewriteError, naming the nearest, for a name that is none of them,
+    and for a value of another kind.
+    """
     for name in options.more:
         if name not in known:
             raise RewriteError(f"the method knows no option {name!r}; nearest: {nearest(name, known)}")
+        if not _alike(options.more[name], known[name]):
+            raise RewriteError(f"{name} is {options.more[name]!r}; expected something like {known[name]!r}")
     return {**known, **options.more}
+
+
+def _alike(value: Any, default: Any) -> bool:
+    """Whether the value is of the default's kind, or one of the two says nothing."""
+    if value is None or default is None:
+        return True
+    if isinstance(default, bool) or isinstance(value, bool):
+        return isinstance(default, bool) and isinstance(value, bool)
+    kinds = {int: int, float: int | float, str: str, tuple: list | tuple}
+    return isinstance(value, kinds[type(default)])
 
 
 def along(found: Iterable[Site], direction: Tensor, form: Form, *, size: float = 1.0, target: float = 0.0) -> Moves:
@@ -85,7 +98,7 @@ def codes(generator: Generator, samples: int, *, start: int = 0, progress: Progr
     RewriteError for a conditional generator, whose codes hang on the label too.
     """
     if generator.classes:
-        raise RewriteError(f"{generator.name or generator.architecture} is conditional; its codes are not sampled yet")
+        raise RewriteError(f"{generator.name or generator.architecture} is conditional; hold it at a label")
     drawn, step = [], 1024
     with torch.no_grad():
         for first in range(start, start + samples, step):

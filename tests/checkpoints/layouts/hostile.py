@@ -15,6 +15,7 @@ import torch
 
 from layouts.assemble import (
     NOTHING,
+    TRUE,
     array,
     blob,
     call,
@@ -45,7 +46,7 @@ CALLS = (
 
 def cases() -> dict[str, Case]:
     return {**_calls(), **_opcodes(), **_sources(), **_storages(), **_tensors(), **_states(), **_arrays(), **_sizes(),
-            **_depths(), **_names(), **_endings(), **_archives(), **_headers()}  # fmt: skip
+            **_depths(), **_copies(), **_names(), **_endings(), **_archives(), **_headers()}  # fmt: skip
 
 
 def _calls() -> dict[str, Case]:
@@ -328,6 +329,45 @@ def _zip(members: dict[str, bytes], method: int = zipfile.ZIP_STORED) -> bytes:
     return content.getvalue()
 
 
+def _copies() -> dict[str, Case]:
+    """Little files that ask for a lot: what is stored once is made a million times where it is read."""
+
+    def million(one: bytes) -> bytes:
+        return one + b"q\x000" + listed(*[b"h\x00"] * 1000) + b"q\x010" + listed(*[b"h\x01"] * 1000)
+
+    empty = stream(0, data=b"")
+    rows = tensor(empty, shape=numbers(1000, 1000, 1000, 0), stride=numbers(1, 1, 1, 1))
+    long, twice = text("x" * 10**6) + b"q\x000", b"]" + b"2\x86" * 60
+    damaged = b"".join(map(whole, (twice, number(1001), dictionary(little_endian=TRUE))))
+    networks = b"}(" + b"".join(text(f"{i}") + b"h\x00" for i in range(3000)) + b"u"
+    one_network = module() + b"q\x000"
+    return {
+        "copies of a long text": (snapshot(payload=million(text("x" * 5000))), "steps to read"),
+        "copies of an array": (
+            snapshot(payload=million(array(shape=numbers(1000), content=blob(bytes(4000))))), "steps to read"
+        ),
+        "copies of a name": (snapshot(payload=million(name("a" * 400, "b" * 400))), "steps to read"),
+        "copies of a key": (snapshot(payload=million(b"}" + name("a" * 400, "b" * 400) + b"Ns")), "steps to read"),
+        "copies of text for numbers": (
+            snapshot(payload=long + listed(*[array("i1", shape=numbers(10**6), content=b"h\x00")] * 3000)),
+            "steps to read",
+        ),
+        "copies of a long path": (
+            whole(one_network + b"}" + text("x" * 10**6) + networks + b"s"), "steps to read"
+        ),
+        "bytes of nothing": (snapshot(payload=listed(b"C\x00" * 10**6)), "steps to read"),
+        "a billion empty rows": (snapshot(payload=rows), None),
+        "more empty rows than numbers": (
+            snapshot(payload=tensor(empty, shape=numbers(2**62, 0), stride=numbers(1, 1))), "reaches beyond"
+        ),
+        "a dtype of a long name": (snapshot(payload=array("f" * 10**6)), "form that no version"),
+        "a magic number that doubles": (snapshot(tensor(damaged + whole(NOTHING) * 2)), "another magic number"),
+        "many sources": (
+            snapshot(payload=listed(*(module(source=f"pass  # {i}") for i in range(1500)))), "Python source"
+        ),
+    }  # fmt: skip
+
+
 def _archives() -> dict[str, Case]:
     evil = whole(call("os", "system", text("touch ran")))
     kind = row(text("storage"), name("torch", "FloatStorage"), text("0"), text("cpu"), number(4)) + b"Q"
@@ -342,6 +382,7 @@ def _archives() -> dict[str, Case]:
         "zip without a storage": (_zip({"a/data.pkl": pickled}), "lacks storage"),
         "zip with a short storage": (_zip(with_data | {"a/data/0": bytes(15)}), "is given"),
         "zip with a long storage": (_zip(with_data | {"a/data/0": bytes(17)}), "is given"),
+        "zip with two pickles": (_zip(with_data | {"b/data.pkl": evil}), "two pickles"),
         "zip, big endian": (_zip(with_data | {"a/byteorder": b"big"}), "big-endian"),
         "zip, packed": (_zip(with_data, zipfile.ZIP_DEFLATED), "compressed"),
         "zip bomb": (_zip({"a/data.pkl": bytes(50_000_000)}, zipfile.ZIP_DEFLATED), "compressed"),

@@ -1,4 +1,4 @@
-"""What long work has so far, kept in one file, so that an interrupted search goes on to the same bits."""
+"""What long work has so far, kept in one file on this machine, so that an interrupted one goes on to the same bits."""
 
 from __future__ import annotations
 
@@ -17,15 +17,17 @@ from edits.canonical import tensor_bytes
 from edits.file import write_atomically
 from rewrite.home import home
 
-VERSION = 1
-"""Of what is searched for and how: a change of it must not find older work."""
 SEAL = "seal"
 
 
-def place(conditions: Mapping[str, Any]) -> Path:
-    """Where work under these conditions (JSON) lies."""
-    facts = {"version": VERSION, "threads": torch.get_num_threads(), **conditions}
-    return home("navigation", hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest() + ".safetensors")
+def place(room: str, version: int, conditions: Mapping[str, Any]) -> Path:
+    """Where work under these conditions (JSON) lies, in a room of the cache folder.
+
+    `version` is that of what is done and how: a change of it must not find older work.
+    """
+    # Sums are split among threads, and their last bits with them.
+    facts = {"version": version, "threads": torch.get_num_threads(), **conditions}
+    return home(room, hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest() + ".safetensors")
 
 
 def write(path: Path, tensors: Mapping[str, Tensor]) -> None:

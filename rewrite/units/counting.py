@@ -1,9 +1,7 @@
-"""Measurements that are kept while they grow: an interrupted one goes on where it stopped, to the same bits."""
+"""Measurements that grow row by row: an interrupted one goes on where it stopped, to the same bits."""
 
 from __future__ import annotations
 
-import hashlib
-import json
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import fields, is_dataclass, replace
@@ -11,20 +9,15 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file, save
 from torch import Tensor
 
-from edits.canonical import tensor_bytes
-from edits.file import write_atomically
-from rewrite.home import home
+from rewrite import keep
 from rewrite.progress import Progress
 
 VERSION = 1
 """Of what is counted and how: a change of it must not find older measurements."""
 OFTEN = 60.0
 """Seconds between two savings."""
-SEAL = "seal"
 DONE = "done"
 
 T = TypeVar("T")
@@ -32,17 +25,7 @@ T = TypeVar("T")
 
 def place(conditions: Mapping[str, Any]) -> Path:
     """Where a measurement under these conditions (JSON) lies."""
-    facts = {"version": VERSION, "threads": torch.get_num_threads(), **conditions}
-    return home("audits", hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).hexdigest() + ".safetensors")
-
-
-def digest(tensors: Mapping[str, Tensor]) -> str:
-    """SHA-256, in hexadecimal, over names, shapes, types and bytes."""
-    total = hashlib.sha256()
-    for name, tensor in sorted(tensors.items()):
-        total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
-        total.update(tensor_bytes(tensor.detach().cpu().contiguous()))
-    return total.hexdigest()
+    return keep.place("audits", VERSION, conditions)
 
 
 def count(
@@ -115,22 +98,10 @@ def _items(value: Any) -> list[tuple[str, Any]]:
 
 
 def _write(path: Path, state: object, done: int) -> None:
-    tensors = {name: tensor.contiguous() for name, tensor in flat(state).items()} | {DONE: torch.tensor(done)}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, save(tensors | {SEAL: _seal(tensors)}))
+    keep.write(path, flat(state) | {DONE: torch.tensor(done)})
 
 
 def _read(path: Path, empty: T, start: int) -> tuple[T, int]:
-    """What was kept, or the beginning: a file that cannot be read is only a slower start."""
-    try:
-        tensors = load_file(path)
-    except (OSError, SafetensorError):
-        return empty, start
-    seal = tensors.pop(SEAL, None)
-    if seal is None or not torch.equal(seal, _seal(tensors)):
-        return empty, start
-    return filled(empty, tensors), int(tensors[DONE])
-
-
-def _seal(tensors: Mapping[str, Tensor]) -> Tensor:
-    return torch.tensor(list(bytes.fromhex(digest(tensors))), dtype=torch.uint8)
+    """What was kept, or the beginning."""
+    tensors = keep.read(path)
+    return (empty, start) if tensors is None else (filled(empty, tensors), int(tensors[DONE]))
