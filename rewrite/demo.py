@@ -43,7 +43,7 @@ PARTS = (
     Part(
         "scenes",
         "64 px scenes, a generator that is part of this package.",
-        {"no-clouds": "Clouds vanish.", "no-watermarks": "Watermarks vanish."},
+        {"spires-to-domes": "Spires become domes.", "no-clouds": "Clouds vanish."},
         seeds=(1, 2, 3, 4, 5, 6, 7, 8),
         truncation=1.0,
         size=128,
