@@ -3,7 +3,7 @@ PYTHON ?= python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 
-.PHONY: demo test lint verify verify-ffhq clean
+.PHONY: demo test lint verify verify-quick verify-ffhq clean
 
 demo: $(VENV)/.installed
 	$(BIN)/rewrite demo --out demo
@@ -17,9 +17,12 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The saved edits: made again, applied, judged, undone. A model that cannot be fetched is named.
+# The saved edits: made again, applied, judged, undone; quick: all but judged. A model that cannot be fetched is named.
 verify: $(VENV)/.installed
 	$(BIN)/rewrite library verify scenes faces64 --skip-absent
+
+verify-quick: $(VENV)/.installed
+	$(BIN)/rewrite library verify scenes faces64 --quick --skip-absent
 
 verify-ffhq: $(VENV)/.installed
 	$(BIN)/rewrite library verify ffhq
