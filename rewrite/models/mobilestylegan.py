@@ -137,11 +137,13 @@ class Modulated(nn.Module):
         self.register_buffer("noise", torch.randn(resolution, resolution))
         self.scale = 1 / math.sqrt(9 * inputs)
 
-    def finish(self, value: Tensor, noise: Noise) -> Tensor:
+    def finish(self, conv: nn.Conv2d, key: Tensor, noise: Noise) -> Tensor:
         # A key that was put in may have any memory layout, and all that follows is twice as fast in this one.
-        value = value.contiguous(memory_format=torch.channels_last)
-        # Only the fresh sum is changed in place: whoever observes the convolution keeps its value.
-        features = value + self.bias[:, None, None]
+        value = conv(key).contiguous(memory_format=torch.channels_last)
+        bias = self.bias[:, None, None]
+        # Whoever observes the convolution, or differentiates, keeps its value; fresh memory costs ten times the sum.
+        kept = torch.is_grad_enabled() or conv._forward_hooks
+        features = value + bias if kept else value.add_(bias)
         if noise == "const":
             features += self.noise
         return F.leaky_relu_(features, SLOPE)
@@ -156,7 +158,7 @@ class Dense(Modulated):
 
     def forward(self, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
         key = x * (self.modulation(w) * self.scale)[:, :, None, None]
-        return self.finish(self.conv(key.contiguous(memory_format=torch.channels_last)), noise)
+        return self.finish(self.conv, key.contiguous(memory_format=torch.channels_last), noise)
 
 
 class Separable(Modulated):
@@ -169,7 +171,7 @@ class Separable(Modulated):
 
     def forward(self, x: Tensor, w: Tensor, noise: Noise) -> Tensor:
         x, kernel = fold(x, self.modulation(w) * self.scale, self.depthwise)
-        return self.finish(self.pointwise(F.conv2d(x, kernel, padding=1, groups=len(kernel))), noise)
+        return self.finish(self.pointwise, F.conv2d(x, kernel, padding=1, groups=len(kernel)), noise)
 
 
 class Upsample(nn.Module):
