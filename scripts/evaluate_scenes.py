@@ -21,6 +21,7 @@ from rich.console import Console
 from rich.progress import track
 from rich.table import Table
 from scenes import CLASSES, render
+from scenes.pairs import TRAINED
 from torch import Tensor
 
 import rewrite
@@ -129,7 +130,7 @@ def _nearest(samples: Tensor, count: int) -> Tensor:
     best = torch.full((len(samples), COPIES), torch.inf)
     scenes = torch.zeros(len(samples), COPIES, *samples.shape[1:])
     flat = samples.flatten(1)
-    for images in track(_painted(0, count), "neighbours", total=-(-count // BATCH), console=Console(stderr=True)):
+    for images in track(_painted(TRAINED, count), "neighbours", total=-(-count // BATCH), console=Console(stderr=True)):
         apart = torch.cdist(flat, images.flatten(1))
         both, order = torch.cat([best, apart], dim=1).topk(COPIES, largest=False)
         known = torch.cat([scenes, images.expand(len(samples), *images.shape)], dim=1)

@@ -1,12 +1,13 @@
-"""Train the built-in generator on painted scenes.
+"""Train the built-in generator on painted scenes and the latents that stand for them.
 
 python scripts/train_scenes.py sheet --out scenes.png               what the scenes look like, and their labels
-python -m torch.distributed.run --nproc-per-node 2 scripts/train_scenes.py train --out RUN --minutes 150
-                                                                    resumes after any stop, with the same command
+python scripts/train_scenes.py lesson --out RUN                     the mapping alone: which latent is which scene
+python -m torch.distributed.run --nproc-per-node 2 scripts/train_scenes.py train --out RUN --images 200000
 python scripts/train_scenes.py export --out RUN --to scenes.safetensors
 
-RUN is a folder outside the work tree. It receives scenes.npy (100,000 scenes, 1.2 GB, rendered at the first start),
-state.pt (everything needed to go on), log.jsonl and sample sheets.
+Each resumes after any stop, with the same command. RUN is a folder outside the work tree. It receives lesson.pt and
+state.pt (everything needed to go on), log.jsonl, and sheets: scenes that no training sees, each with what is painted
+from its latent.
 """
 
 from __future__ import annotations
@@ -18,29 +19,29 @@ import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
 
 import numpy as np
 import torch
 import typer
-from scenes import archive, peers, render
+from scenes import pairs, peers, render
 from scenes.classes import coloured
-from scenes.contest import Contest, sampled
+from scenes.contest import Contest
 from scenes.discriminator import GROUP
+from scenes.lesson import Lesson
 from scenes.settings import Settings, Shape
 from torch import Tensor
-from torch.nn import functional as F
 
-from rewrite import latents, models
+from rewrite import models
 from rewrite.errors import RewriteError
 from rewrite.models import stylegan2
 from rewrite.report import sheets
 
 app = typer.Typer(add_completion=False, pretty_exceptions_enable=False, help=__doc__)
-SHOWN = range(60)
-"""Seeds of the sample sheets: always the same."""
+SHOWN = range(2_000_000, 2_000_060)
+"""Scenes of the sheets: always the same, and none that training sees."""
 MEAN_OF = 100_000
 DEFAULT, FORM = Settings(), Shape()
 
@@ -57,17 +58,41 @@ def sheet(out: Annotated[Path, typer.Option(help="A PNG.")], first: int = 0) -> 
 
 
 @app.command()
+def lesson(
+    out: Out,
+    latents: Annotated[int, typer.Option(help="The plan, over all stretches.")] = 20_000_000,
+    form: Annotated[str, typer.Option(help="Of the mapping: widths of z and w, layers.")] = "128,256,4",
+    save_every: Annotated[int, typer.Option(help="Steps between checkpoints, each with a line.")] = 500,
+    threads: int = 1,
+) -> None:
+    """Teach the mapping which latent is which scene: minutes on one core."""
+    torch.set_num_threads(threads)
+    path, shape = out / "lesson.pt", _formed(form)
+    taught = Lesson.resume(path, shape) if path.exists() else Lesson.begin(shape)
+    steps = 0
+    with _asked_to_stop() as stop:
+        while taught.latents < latents and not stop:
+            left, steps = taught.step(latents), steps + 1
+            if steps % save_every == 0 or taught.latents >= latents:
+                taught.save(path)
+                print(json.dumps({"latents": taught.latents, "unexplained": round(float(left), 4)}), flush=True)
+    taught.save(path)
+
+
+@app.command()
 def train(
     out: Out,
-    scenes: Annotated[int, typer.Option(help="How many to render, at the first start.")] = 100_000,
     minutes: Annotated[float | None, typer.Option(help="The plan: minutes, over all stretches.")] = None,
     images: Annotated[int | None, typer.Option(help="Or images, over all stretches.")] = None,
+    form: Annotated[str, typer.Option(help="Of the mapping, as the lesson's.")] = "128,256,4",
     channels: Annotated[str, typer.Option(help="Of the generator at 4 to 64 px.")] = ",".join(map(str, FORM.channels)),
     critic: Annotated[str, typer.Option(help="Of the discriminator at 32 to 4 px.")] = ",".join(map(str, FORM.critic)),
     batch: int = DEFAULT.batch,
     rate: float = DEFAULT.rate,
     gamma: float = DEFAULT.gamma,
     decay: float = DEFAULT.decay,
+    alone: Annotated[int, typer.Option(help="Images until which no discriminator judges.")] = DEFAULT.alone,
+    weight: Annotated[float, typer.Option(help="Of the likeness, beside its verdict.")] = DEFAULT.pairs,
     save_every: Annotated[float, typer.Option(help="Minutes between checkpoints, each with a sheet.")] = 4.0,
     log_every: Annotated[int, typer.Option(help="Steps between lines of the log.")] = 50,
     device: Device = "cpu",
@@ -83,18 +108,17 @@ def train(
     lead = peers.rank() == 0
     if batch % (least := GROUP * peers.count()):
         raise RewriteError(f"a batch is {batch}, and {peers.count()} processes need a multiple of {least}")
-    shape = Shape(channels=_widths(channels), critic=_widths(critic))
-    settings = Settings(batch=batch, rate=rate, gamma=gamma, decay=decay, images=images, minutes=minutes)
-    state = out / "state.pt"
+    shape = replace(_formed(form), channels=_numbers(channels), critic=_numbers(critic))
+    settings = Settings(
+        batch=batch, rate=rate, gamma=gamma, decay=decay, images=images, minutes=minutes, alone=alone, pairs=weight
+    )
+    state, taught = out / "state.pt", out / "lesson.pt"
     if state.exists():
         contest = Contest.resume(state, settings, device, shape)
+    elif taught.exists():
+        contest = Contest.begin(shape, settings, device, Lesson.resume(taught, shape).mapping)
     else:
-        contest = Contest.begin(shape, settings, device)
-    if lead and not (out / "scenes.npy").exists():
-        print(f"rendering {scenes} scenes", flush=True)
-        archive.prerender(out / "scenes.npy", scenes, processes=peers.count() * threads)
-    peers.agree()
-    data = np.load(out / "scenes.npy", mmap_mode="r")
+        raise RewriteError(f"{out} holds no lesson.pt; run `train_scenes.py lesson --out {out}` first")
     half = _has_bfloat16(device) if half is None else half
     if lead:
         print(json.dumps({"from": contest.images, "half": half, "parameters": _count(contest), **asdict(settings)}))
@@ -106,8 +130,8 @@ def train(
             if stopped or settings.progress(contest.images, contest.minutes) >= 1:
                 break
             share = batch // peers.count()
-            real = _floats(archive.batch(data, contest.images + peers.rank() * share, share), device)
-            figures = contest.step(real, settings, half=half)
+            first = pairs.TRAINED + contest.images + peers.rank() * share
+            figures = contest.step(*_pair(range(first, first + share), shape.z, device), settings, half=half)
             if contest.steps % log_every == 0:
                 line = {name: round(float(figure), 4) for name, figure in figures.items()}
                 if not all(map(math.isfinite, line.values())):
@@ -117,10 +141,10 @@ def train(
                 if lead:
                     _log(out, contest, line | {"images_per_s": round(speed, 1)})
             if lead and time.monotonic() - saved > 60 * save_every:
-                _keep(out, contest, settings, device)
+                _keep(out, contest, device)
                 saved = time.monotonic()
     if lead:
-        _keep(out, contest, settings, device)
+        _keep(out, contest, device)
     peers.leave()
 
 
@@ -133,7 +157,7 @@ def export(out: Out, to: Annotated[Path, typer.Option(help="The checkpoint file.
     with torch.no_grad():
         module.mapping.w_avg.copy_(sum(module.map(part)[:, 0].sum(0) for part in z.split(10_000)) / MEAN_OF)
     card = {
-        "origin": "trained by scripts/train_scenes.py on painted scenes",
+        "origin": "trained by scripts/train_scenes.py on painted scenes and the latents that stand for them",
         "licence": "MIT",
         "images": contest.images,
         "minutes": round(contest.minutes),
@@ -144,8 +168,20 @@ def export(out: Out, to: Annotated[Path, typer.Option(help="The checkpoint file.
     models.save(stylegan2.generator(plain, name="scenes", card=card), to)
 
 
-def _widths(text: str) -> tuple[int, ...]:
+def _formed(text: str) -> Shape:
+    z, w, depth = _numbers(text)
+    return Shape(z=z, w=w, depth=depth)
+
+
+def _numbers(text: str) -> tuple[int, ...]:
     return tuple(map(int, text.split(",")))
+
+
+def _pair(seeds: range, z: int, device: str) -> tuple[Tensor, Tensor, Tensor]:
+    """Latents, and the images and label maps of their scenes."""
+    images, labels = render(seeds)
+    # An index is of 64 bits.
+    return pairs.latents(seeds, z).to(device), _floats(images, device), torch.from_numpy(labels).to(device).long()
 
 
 def _count(contest: Contest) -> dict[str, int]:
@@ -183,12 +219,12 @@ def _log(out: Path, contest: Contest, figures: dict[str, float]) -> None:
 
 
 @torch.no_grad()
-def _keep(out: Path, contest: Contest, settings: Settings, device: str) -> None:
-    """The state, and a sheet at the resolution that is being trained."""
+def _keep(out: Path, contest: Contest, device: str) -> None:
+    """The state, and a sheet."""
     contest.save(out / "state.pt")
-    z = latents.draw(SHOWN, contest.shape.z).to(device)
-    images = F.interpolate(sampled(contest.average, z, *settings.band(contest.images)).clamp(-1, 1), 64)
-    sheets.save(sheets.grid(images, size=96, across=12), out / f"samples-{contest.images // 1000:05d}k.png")
+    z, scenes, _ = _pair(SHOWN, contest.shape.z, device)
+    both = torch.stack([scenes, contest.average(z, noise="none").clamp(-1, 1)], 1).flatten(0, 1)
+    sheets.save(sheets.grid(both, size=96, across=12), out / f"samples-{contest.images // 1000:05d}k.png")
 
 
 def _keep_memory() -> None:

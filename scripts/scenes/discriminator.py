@@ -16,42 +16,31 @@ GROUP = 4
 
 
 class Discriminator(nn.Module):
-    """Images (N, 3, R, R) in [-1, 1] to logits (N, 1) of the image, (N, 1, 8, 8) of its patches; R is 16, 32 or 64.
+    """Images (N, 3, 64, 64) in [-1, 1] to logits (N, 1) of the image, (N, 1, 8, 8) of its patches.
 
     `widths` are the channels at 32, 16, 8 and 4 px. Karras et al. 2020 (residual, equalised, with the deviation
-    within groups of images), begun at half the resolution on blocks of 2 x 2 pixels, by a first layer for each R;
-    patches as in Isola et al. 2017.
+    within groups of images), begun at half the resolution on blocks of 2 x 2 pixels; patches as in Isola et al. 2017.
     """
 
     def __init__(self, widths: Sequence[int] = (64, 96, 128, 128)):
         super().__init__()
         first, second, third, last = widths
-        self.stems = nn.ModuleDict({str(r): Equalised(12, w, 3) for r, w in ((64, first), (32, second), (16, third))})
-        self.fine = nn.ModuleDict({"64": Residual(first, second), "32": Residual(second, third)})
+        self.stem = Equalised(12, first, 3)
+        self.fine = nn.Sequential(Residual(first, second), Residual(second, third))
         self.patch = Equalised(third, 1, 1, gain=1.0)
         self.coarse = Residual(third, last)
         self.join = Equalised(last + 1, last, 3)
         self.hidden = FullyConnected(16 * last, last)
         self.verdict = FullyConnected(last, 1)
 
-    def forward(self, images: Tensor, share: float = 1.0) -> tuple[Tensor, Tensor]:
-        """With a `share` below 1, features of the finest scale are mixed with those of the next."""
-        x = self._begun(images)
-        for resolution in (64, 32):
-            if resolution > images.shape[-1]:
-                continue
-            x = self.fine[str(resolution)](x)
-            if resolution == images.shape[-1] and share < 1:
-                x = torch.lerp(self._begun(F.avg_pool2d(images, 2)), x, share)
+    def forward(self, images: Tensor) -> tuple[Tensor, Tensor]:
+        x = self.fine(active(self.stem(F.pixel_unshuffle(images, 2))))
         patches = self.patch(x)
         # In single precision even under autocast: deviations and verdicts are small differences.
         with torch.autocast(images.device.type, enabled=False):
             x = self.coarse(x.float())
             x = active(self.join(torch.cat([x, deviation(x)], dim=1)))
             return self.verdict(active(self.hidden(x.flatten(1)))), patches.float()
-
-    def _begun(self, images: Tensor) -> Tensor:
-        return active(self.stems[str(images.shape[-1])](F.pixel_unshuffle(images, 2)))
 
 
 class Equalised(nn.Module):

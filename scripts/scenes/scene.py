@@ -9,6 +9,8 @@ import numpy as np
 from scenes import palette
 from scenes.draws import Draws
 
+NUMBERS = 77
+"""Random numbers that a scene takes."""
 WATERMARKED = 0.45
 """Share of scenes with a watermark."""
 

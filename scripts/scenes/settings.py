@@ -12,7 +12,7 @@ class Shape:
     channels: tuple[int, ...] = (128, 128, 128, 128, 32)
     """Of the generator at 4, 8, ... 64 px."""
     z: int = 128
-    w: int = 128
+    w: int = 256
     depth: int = 4
     """Layers of the mapping."""
     critic: tuple[int, ...] = (64, 96, 128, 128)
@@ -41,10 +41,14 @@ class Settings:
     """R1 every so many steps, on half a batch, that much stronger."""
     patches: float = 0.5
     """Weight of the patches' verdict beside the image's."""
-    growth: tuple[tuple[int, int], ...] = ((16, 150_000), (32, 300_000))
-    """Until so many images, only so many pixels of width: what is large is learnt first, at a fourth of the cost."""
-    fade: int = 20_000
-    """Images over which a new resolution comes in."""
+    alone: int = 150_000
+    """Images until which there is no discriminator: the generator learns to paint the scene of each latent."""
+    fade: int = 10_000
+    """Images over which the discriminator's verdict comes in: it has to learn first."""
+    pairs: float = 5.0
+    """Weight of the likeness to the latent's own scene beside the discriminator's verdict."""
+    mapping: float = 100.0
+    """Learning rate of the mapping over that of the rest: its stored weights are 100 times as large as they act."""
     half_life: float = 10_000
     """Of the averaged weights, in images; shorter at the start."""
     ramp: float = 0.05
@@ -54,12 +58,9 @@ class Settings:
     minutes: float | None = None
     """Or minutes of training, likewise."""
 
-    def band(self, images: int) -> tuple[int, float]:
-        """The resolution that is trained now, and the share of its finest scale, above 0 to 1."""
-        now = sum(images >= until for _, until in self.growth)
-        begun = self.growth[now - 1][1] if now else None
-        resolution = self.growth[now][0] if now < len(self.growth) else 64
-        return resolution, 1.0 if begun is None else min(1.0, (images - begun + self.batch) / self.fade)
+    def verdict(self, images: int) -> float:
+        """The weight of the discriminator's verdict, 0 to 1."""
+        return min(1.0, max(0.0, (images - self.alone) / self.fade))
 
     def progress(self, images: int, minutes: float) -> float:
         """Share of the plan that is done; 1 ends the run. Without a plan it never ends, and never decays."""

@@ -1,10 +1,8 @@
 """Scenes: each its seed's alone, and their labels mean what their pixels show."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from scenes import CLASSES, archive, render, watermark
+from scenes import CLASSES, render, watermark
 from scenes.classes import LABEL, coloured
 from scenes.draws import POSITIONS, Draws
 from scenes.geometry import Window, box, ellipse, trapezoid
@@ -106,17 +104,3 @@ def test_coverage_sums_to_the_area() -> None:
     assert box(everywhere, x - 5, y - 3, x + 5, y + 3).sum() == pytest.approx(60, abs=1e-3)
     assert ellipse(everywhere, x, y, number(9), number(6)).sum() == pytest.approx(np.pi * 54, rel=0.01)
     assert trapezoid(everywhere, x, y, y + 12, number(1), number(7)).sum() == pytest.approx(96, rel=0.01)
-
-
-def test_an_archive_is_the_rendering(tmp_path: Path, rendered: tuple[np.ndarray, np.ndarray]) -> None:
-    archive.prerender(tmp_path / "scenes.npy", 30, first=5)
-    assert [path.name for path in tmp_path.iterdir()] == ["scenes.npy"]
-    assert np.array_equal(np.load(tmp_path / "scenes.npy"), rendered[0][5:35])
-
-
-def test_an_epoch_shows_every_image_once_and_the_next_in_another_order() -> None:
-    images = np.arange(24)
-    shown = np.concatenate([archive.batch(images, seen, 8) for seen in range(0, 48, 8)])
-    assert sorted(shown[:24]) == sorted(shown[24:]) == list(images)
-    assert not np.array_equal(shown[:24], shown[24:])
-    assert np.array_equal(archive.batch(images, 20, 8), shown[20:28])

@@ -1,34 +1,33 @@
-"""The training: a step moves both networks, and a run that was killed goes on as if it had not been."""
+"""The training: a step moves what it should, and a run that was killed goes on as if it had not been."""
 
+import itertools
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 import torch
 import train_scenes
-from scenes import archive, render
-from scenes.contest import Contest, _slope, blurred, sampled
-from scenes.discriminator import Discriminator
+from scenes.contest import Contest
+from scenes.lesson import BATCH, Lesson
 from scenes.settings import Settings, Shape
-from torch.nn import functional as F
 from typer.testing import CliRunner
 
 import rewrite
 from rewrite.errors import RewriteError
-from rewrite.models.stylegan2 import double
 
-TINY = Shape(channels=(8, 8, 8, 8, 4), z=8, w=8, depth=2, critic=(8, 8, 8, 8))
-SETTINGS = Settings(batch=4, warm=16, images=64, growth=((16, 8), (32, 16)), fade=8)
-DATA = render(range(24))[0]
+TINY = Shape(channels=(8, 8, 8, 8, 4), z=80, w=168, depth=2, critic=(8, 8, 8, 8))
+SETTINGS = Settings(batch=4, warm=16, images=64, alone=12, fade=8)
+FORM = ("--form", "80,168,2")
+SMALL = (*FORM, "--channels", "8,8,8,8,4", "--critic", "8,8,8,8")
 
 
 def train(contest: Contest, steps: int) -> Contest:
     for _ in range(steps):
-        batch = archive.batch(DATA, contest.images, SETTINGS.batch)
-        contest.step(torch.from_numpy(batch).float() / 127.5 - 1, SETTINGS)
+        seeds = range(contest.images, contest.images + SETTINGS.batch)
+        contest.step(*train_scenes._pair(seeds, TINY.z, "cpu"), SETTINGS)
     return contest
 
 
@@ -40,16 +39,25 @@ def weights(contest: Contest) -> dict[str, torch.Tensor]:
     }
 
 
-def test_a_step_moves_both_networks_and_the_average() -> None:
+def test_the_generator_is_alone_at_first_and_judged_then() -> None:
     contest = Contest.begin(TINY, SETTINGS, "cpu")
-    before, after = weights(contest), weights(train(contest, 1))
+    states = [weights(contest), weights(train(contest, 3)), weights(train(contest, 2))]
     # Trained without noise: its strengths stay 0, so that samples depend on the latent alone.
-    still = {name for name in before if "noise" in name or name.endswith("w_avg")}
-    # What is finer than 16 px is not trained yet.
-    still |= {name for name in before if ".b32." in name or ".b64." in name}
-    still |= {name for name in before if name.startswith(("D.stems.64", "D.stems.32", "D.fine"))}
-    assert {name for name in before if torch.equal(before[name], after[name])} == still
-    assert (contest.images, contest.steps) == (4, 1)
+    still = {name for name in states[0] if "noise" in name or name.endswith("w_avg")}
+    alone, judged = (
+        {name for name in before if torch.equal(before[name], after[name])}
+        for before, after in itertools.pairwise(states)
+    )
+    assert alone == still | {name for name in states[0] if name.startswith("D.")}
+    assert judged == still
+    assert (contest.images, contest.steps) == (20, 5)
+
+
+def test_it_learns_to_paint_the_scene_of_a_latent() -> None:
+    settings = replace(SETTINGS, batch=16, images=None, alone=10**9)
+    contest, batch = Contest.begin(TINY, settings, "cpu"), train_scenes._pair(range(16), TINY.z, "cpu")
+    apart = [float(contest.step(*batch, settings)["unlikeness"]) for _ in range(60)]
+    assert min(apart[-10:]) < 0.7 * apart[0]
 
 
 def test_a_killed_run_goes_on_bit_for_bit(tmp_path: Path) -> None:
@@ -76,40 +84,23 @@ def test_the_rate_rises_holds_and_falls_to_its_least() -> None:
     assert Settings().progress(10**9, 10**9) == 0
 
 
-def test_resolutions_come_in_one_after_another() -> None:
-    bands = [
-        Settings(batch=2, growth=((16, 10), (32, 20)), fade=8).band(images) for images in (0, 9, 10, 14, 19, 20, 99)
-    ]
-    assert bands == [(16, 1), (16, 1), (32, 0.25), (32, 0.75), (32, 1), (64, 0.25), (64, 1)]
+def test_the_verdict_comes_in() -> None:
+    assert [Settings(alone=10, fade=20).verdict(images) for images in (0, 10, 20, 30, 99)] == [0, 0, 0.5, 1, 1]
 
 
-def test_a_new_resolution_begins_as_the_one_before() -> None:
-    G, z = Contest.begin(TINY, SETTINGS, "cpu").average, torch.randn(2, 8)
-    assert torch.allclose(sampled(G, z, 32, 0.0), double(sampled(G, z, 16)), atol=1e-6)
-    assert torch.equal(sampled(G, z, 64), G(z, noise="none"))
-    real = torch.rand(2, 3, 64, 64)
-    assert torch.allclose(blurred(real, 32, 0.0), double(blurred(real, 16)), atol=1e-6)
-    assert torch.equal(blurred(real, 64), real)
-
-
-@pytest.mark.parametrize("resolution", [64, 32])
-def test_the_discriminator_begins_a_resolution_as_the_one_before(resolution: int) -> None:
-    D, images = Discriminator(TINY.critic), torch.randn(4, 3, resolution, resolution)
-    for fine, coarse in zip(D(images, 0.0), D(F.avg_pool2d(images, 2)), strict=True):
-        torch.testing.assert_close(fine, coarse)
-    assert [tuple(verdict.shape) for verdict in D(images)] == [(4, 1), (4, 1, 8, 8)]
-
-
-def test_the_slope_of_an_image_does_not_depend_on_its_resolution() -> None:
-    """Of a discriminator that sees the image's mean alone: R1 is the same at 16 px as at 64."""
-
-    class Mean(torch.nn.Module):
-        def forward(self, images: torch.Tensor, _: float) -> tuple[torch.Tensor, torch.Tensor]:
-            return images.mean((1, 2, 3))[:, None], images.new_zeros(len(images), 1, 8, 8)
-
-    slopes = [_slope(Mean(), torch.randn(4, 3, side, side), 1.0, SETTINGS) for side in (16, 32, 64)]
-    torch.testing.assert_close(slopes[0], slopes[2])
-    torch.testing.assert_close(slopes[1], slopes[2])
+def test_a_lesson_explains_more_with_every_step_and_goes_on_bit_for_bit(tmp_path: Path) -> None:
+    lesson = Lesson.begin(TINY)
+    left = [float(lesson.step(10**6)) for _ in range(3)]
+    lesson.save(tmp_path / "lesson.pt")
+    left += [float(lesson.step(10**6)) for _ in range(9)]
+    again = Lesson.resume(tmp_path / "lesson.pt", TINY)
+    assert again.latents == 3 * BATCH
+    assert [float(again.step(10**6)) for _ in range(9)] == left[3:]
+    assert left[-1] < left[0]
+    with pytest.raises(RewriteError, match="another folder"):
+        Lesson.resume(tmp_path / "lesson.pt", replace(TINY, w=200))
+    with pytest.raises(RewriteError, match="77"):
+        Lesson.begin(replace(TINY, z=8)).step(10**6)
 
 
 def test_the_shipped_shape_is_within_its_limit() -> None:
@@ -117,31 +108,42 @@ def test_the_shipped_shape_is_within_its_limit() -> None:
     assert sum(parameter.numel() for parameter in contest.G.parameters()) <= 3_000_000
 
 
+def taught(folder: Path) -> None:
+    lesson = Lesson.begin(TINY)
+    lesson.step(10**6)
+    lesson.save(folder / "lesson.pt")
+
+
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """Both hold the same weights after each step: the first one's sheet and state speak for both."""
-    np.save(tmp_path / "scenes.npy", DATA)
+    taught(tmp_path)
     script = str(Path(train_scenes.__file__))
     command = [
         sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2", script,
-        "train", "--out", str(tmp_path), "--images", "24", "--batch", "8", "--log-every", "1",
-        "--channels", "8,8,8,8,4", "--critic", "8,8,8,8",
+        "train", "--out", str(tmp_path), "--images", "24", "--batch", "8", "--log-every", "1", "--alone", "16", *SMALL,
     ]  # fmt: skip
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     lines = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [line["images"] for line in lines] == [8, 16, 24]
+    assert ["D_loss" in line for line in lines] == [False, False, True]
 
 
-def test_the_command_trains_resumes_and_exports(tmp_path: Path) -> None:
+def test_the_command_teaches_trains_resumes_and_exports(tmp_path: Path) -> None:
     def run(*words: str) -> None:
         result = CliRunner().invoke(train_scenes.app, words, catch_exceptions=False)
         assert result.exit_code == 0, result.output
 
     def go_on(images: int) -> None:
         run("train", "--out", str(tmp_path), "--images", str(images), "--batch", "4", "--log-every", "1",
-            "--channels", "8,8,8,8,4", "--critic", "8,8,8,8", "--threads", str(torch.get_num_threads()))  # fmt: skip
+            *SMALL, "--threads", str(torch.get_num_threads()))  # fmt: skip
 
-    np.save(tmp_path / "scenes.npy", DATA)
+    with pytest.raises(RewriteError, match="lesson"):
+        go_on(8)
+    threads = ("--threads", str(torch.get_num_threads()))
+    run("lesson", "--out", str(tmp_path), "--latents", str(BATCH), *FORM, *threads)
+    run("lesson", "--out", str(tmp_path), "--latents", str(2 * BATCH), *FORM, *threads)
+    assert Lesson.resume(tmp_path / "lesson.pt", TINY).latents == 2 * BATCH
     go_on(8)
     go_on(12)
     assert len((tmp_path / "log.jsonl").read_text().splitlines()) == 3
