@@ -6,6 +6,7 @@
 It knows generators, edits and perception, not who made an edit.
 """
 
+from rewrite.check.before import Remembered
 from rewrite.check.bounds import Bounds, Limit
 from rewrite.check.bounds import read as read_bounds
 from rewrite.check.findings import Finding
@@ -21,6 +22,7 @@ __all__ = [
     "Judgement",
     "Limit",
     "Place",
+    "Remembered",
     "Verdict",
     "View",
     "box",

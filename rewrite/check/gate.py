@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any, Literal
 
+from rewrite.check.before import Remembered, forgetful
 from rewrite.check.bounds import Bounds, Limit
 from rewrite.check.findings import Finding, areas, diagnostics, findings, limits_of
 from rewrite.check.look import Applied, Seen, View, features, look
@@ -91,10 +93,12 @@ def check(
     cap: int = CAP,
     first: int = 0,
     bounds: Bounds | None = None,
+    remembered: Remembered | None = None,
     progress: Progress = quiet,
 ) -> Verdict:
     """Seeds `first` on, twice as many again while undecided, up to `cap`.
 
+    `remembered` keeps what is seen without the edits, for further checks of the same generator.
     RewriteError if the bounds are of another edit, or were measured with anything else than `view`.
     """
     if not applied or not 8 <= samples <= cap or first + cap > HELD_OUT:
@@ -105,12 +109,14 @@ def check(
     named = tuple((edit.content, edit.strength if strength is None else strength) for edit, strength in applied)
     conditions = _conditions(generator, view, first) | {"strengths": [strength for _, strength in named]}
     _agree(bounds, named, conditions)
-    held = features(generator, range(HELD_OUT, HELD_OUT + samples), view, progress=progress)
-    seen = look(generator, applied, range(first, first + samples), view, progress=progress)
+    remembered = remembered or forgetful(generator)
+    out = range(HELD_OUT, HELD_OUT + samples)
+    held = remembered.once("held out", out, view.ways, partial(features, generator, out, view, progress=progress))
+    seen = look(generator, applied, range(first, first + samples), view, remembered=remembered, progress=progress)
     found, judged = _judged(seen, held, bounds)
     while _outcome(judged) == "MORE" and 2 * len(seen.seeds) <= cap:
         more = range(first + len(seen.seeds), first + 2 * len(seen.seeds))
-        seen = Seen.join([seen, look(generator, applied, more, view, progress=progress)])
+        seen = Seen.join([seen, look(generator, applied, more, view, remembered=remembered, progress=progress)])
         found, judged = _judged(seen, held, bounds)
     classes = tuple(view.segmenter.classes) if view.segmenter else ()
     return Verdict(

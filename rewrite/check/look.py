@@ -5,14 +5,16 @@ Images are made in parcels that fit into memory, and are not kept.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import torch
 from torch import Tensor
 
 import edits
 from rewrite.check.anchor import jpeg
+from rewrite.check.before import Before, Remembered, forgetful
 from rewrite.check.place import Place, composites
 from rewrite.concepts import Segmenter, labels
 from rewrite.errors import RewriteError
@@ -49,6 +51,11 @@ class View:
             return self.distance.identity
         return replace(self.distance.identity, resolution=SIDE, interpolation="bicubic, antialiased")
 
+    @property
+    def ways(self) -> Hashable:
+        """All that decides what is seen of an image of the base. A segmenter is itself and no other."""
+        return self.eye.identity, self.distance.identity, self.segmenter, self.truncation, self.noise
+
 
 @dataclass(frozen=True, eq=False)
 class Seen:
@@ -76,14 +83,17 @@ class Seen:
 
 
 def look(
-    generator: Generator, applied: Applied, seeds: Sequence[int], view: View, *, progress: Progress = quiet
-) -> Seen:
+    generator: Generator, applied: Applied, seeds: Sequence[int], view: View, *,
+    remembered: Remembered | None = None, progress: Progress = quiet,
+) -> Seen:  # fmt: skip
     """The seeds under no edit and under these. RewriteError if an image is not made of numbers."""
     parcel = max(BATCH, PARCEL // (3 * generator.resolution**2))
+    remembered = remembered or forgetful(generator)
     parts = []
     for start in range(0, len(seeds), parcel):
         some = seeds[start : start + parcel]
-        base = [images(generator, batch, view) for batch in _batches(some)]
+        base = [remembered.once("before", batch, view.ways, partial(_before, generator, batch, view))
+                for batch in _batches(some)]  # fmt: skip
         with edits.applied(generator.module, *applied):
             edited = [images(generator, batch, view) for batch in _batches(some)]
         for batch, before, after in zip(_batches(some), base, edited, strict=True):
@@ -116,24 +126,29 @@ def images(generator: Generator, seeds: Sequence[int], view: View) -> Tensor:
     return made
 
 
-def distances(view: View, one: Tensor, other: Tensor) -> Tensor:
-    """Perceptual distances (N,), of large images at SIDE."""
-    if one.shape[-1] > SIDE:
-        one, other = bicubic(one, SIDE), bicubic(other, SIDE)
+def distances(view: View, one: Tensor, *others: Tensor) -> list[Tensor]:
+    """Perceptual distances (N,) from the one to each of the others, of large images at SIDE."""
+    shown = [bicubic(images, SIDE) if images.shape[-1] > SIDE else images for images in (one, *others)]
     with torch.no_grad():
-        return view.distance(one, other).cpu()
+        return [found.cpu() for found in view.distance.several(*shown)]
 
 
 def _batches(seeds: Sequence[int]) -> list[Sequence[int]]:
     return [seeds[start : start + BATCH] for start in range(0, len(seeds), BATCH)]
 
 
-def _compared(seeds: Sequence[int], base: Tensor, edited: Tensor, view: View) -> Seen:
+def _before(generator: Generator, seeds: Sequence[int], view: View) -> Before:
+    base = images(generator, seeds, view)
     anchor = jpeg(base)
-    shown = {"base": base, "edited": edited, "anchor": anchor}
+    seen = {name: view.eye.of([of]) for name, of in (("base", base), ("anchor", anchor))}
+    return Before(base, anchor, seen, distances(view, base, anchor)[0], _areas(view, base))
+
+
+def _compared(seeds: Sequence[int], before: Before, edited: Tensor, view: View) -> Seen:
+    base, anchor = before.images, before.anchor
+    shown, pairs = {"edited": edited}, {"distance": edited}
     each = {
-        "distance": distances(view, base, edited),
-        "anchor distance": distances(view, base, anchor),
+        "anchor distance": before.distances,
         "change": (edited - base).abs().mean((1, 2, 3)).cpu() * LEVELS,
         "tone": (edited.mean((2, 3)) - base.mean((2, 3))).abs().mean(1).cpu() * LEVELS,
     }
@@ -142,19 +157,23 @@ def _compared(seeds: Sequence[int], base: Tensor, edited: Tensor, view: View) ->
         inner, outer = composites(base, edited, masks)
         inner_anchor, outer_anchor = composites(base, anchor, masks)
         shown["outside"] = outer
+        pairs |= {
+            "distance inside": inner, "distance outside": outer,
+            "anchor inside": inner_anchor, "anchor outside": outer_anchor,
+        }  # fmt: skip
         weight = (~masks).float()
         change = (edited - base).abs().mean(1) * weight
-        each |= {
-            "distance inside": distances(view, base, inner),
-            "distance outside": distances(view, base, outer),
-            "anchor inside": distances(view, base, inner_anchor),
-            "anchor outside": distances(view, base, outer_anchor),
-            "change outside": (change.sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)).cpu() * LEVELS,
-        }
-    areas = {}
-    if view.segmenter:
-        size = len(view.segmenter.classes)
-        for name in ("base", "edited"):
-            maps = labels(view.segmenter, shown[name]).cpu()
-            areas[name] = torch.stack([torch.bincount(map.flatten(), minlength=size) / map.numel() for map in maps])
-    return Seen(tuple(seeds), {name: view.eye.of([of]) for name, of in shown.items()}, each, areas)
+        each["change outside"] = (change.sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)).cpu() * LEVELS
+    each |= dict(zip(pairs, distances(view, base, *pairs.values()), strict=True))
+    found = dict(before.features) | {name: view.eye.of([of]) for name, of in shown.items()}
+    after = _areas(view, edited)
+    areas = {} if before.areas is None or after is None else {"base": before.areas, "edited": after}
+    return Seen(tuple(seeds), found, each, areas)
+
+
+def _areas(view: View, shown: Tensor) -> Tensor | None:
+    """Shares (N, K) of the classes."""
+    if view.segmenter is None:
+        return None
+    size, maps = len(view.segmenter.classes), labels(view.segmenter, shown).cpu()
+    return torch.stack([torch.bincount(map.flatten(), minlength=size) / map.numel() for map in maps])

@@ -11,7 +11,7 @@ from itertools import groupby
 import torch
 
 import edits
-from rewrite.check import Verdict
+from rewrite.check import Remembered, Verdict
 from rewrite.check.gate import Outcome
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator
@@ -68,13 +68,14 @@ def verify(
     for model, group in groupby(names, key=lambda name: name.split("/")[0]):
         known = [name for name in group if name in library.manifest.entries]
         generator = load(model) if known else None
+        remembered = Remembered(generator) if generator else None
         for name in known:
             if generator is None:
                 yield Verified(name, None)
                 continue
             started = time.perf_counter()
             try:
-                found = _verified(library, name, generator, samples, quick, progress)
+                found = _verified(library, name, generator, samples, quick, remembered, progress)
             except (edits.EditError, edits.EditWarning) as error:
                 found = Verified(name, "FAIL", wrong=str(error))
             yield _lasting(found, time.perf_counter() - started)
@@ -118,8 +119,9 @@ def edit_of(library: Library, name: str, generator: Generator, progress: Progres
 
 
 def _verified(
-    library: Library, name: str, generator: Generator, samples: int | None, quick: bool, progress: Progress
-) -> Verified:
+    library: Library, name: str, generator: Generator, samples: int | None, quick: bool,
+    remembered: Remembered | None, progress: Progress,
+) -> Verified:  # fmt: skip
     check_files(library, name)
     entry = library.entry(name)
     made, away = remade(library, name, generator, progress)
@@ -134,7 +136,7 @@ def _verified(
                 look = entry.look if samples is None else entry.look.model_copy(update={"samples": samples})
                 # What was made again on another machine is another content, and as good as the one that was judged.
                 bounds = library.bounds(name).model_copy(update={"edit": edit.content})
-                verdict = judged(generator, edit, look, progress, bounds=bounds)
+                verdict = judged(generator, edit, look, progress, bounds=bounds, remembered=remembered)
     finally:
         changed = [key for key, tensor in _bits(generator).items() if not torch.equal(tensor, before[key])]
     if changed:

@@ -33,23 +33,29 @@ class Perceptual(nn.Module):
         self.weights = nn.ParameterList(weights).requires_grad_(False)
 
     def forward(self, one: Tensor, other: Tensor) -> Tensor:
-        return torch.stack([layer.mean((1, 2, 3)) for layer in self._layers(one, other)]).sum(0)
+        return self.several(one, other)[0]
+
+    def several(self, one: Tensor, *others: Tensor) -> list[Tensor]:
+        """Distances (N,) from the one to each of the others; its features are computed once."""
+        for other in others:
+            self._check(one, other)
+        ours = [_unit(features) for features in self.trunk(one)]
+        return [torch.stack([layer.mean((1, 2, 3)) for layer in self._apart(ours, other)]).sum(0) for other in others]
 
     def maps(self, one: Tensor, other: Tensor) -> Tensor:
         """The distance place by place, (N, 1, H, W)."""
-        size = one.shape[2:]
+        self._check(one, other)
+        size, ours = one.shape[2:], [_unit(features) for features in self.trunk(one)]
         return torch.stack([
-            F.interpolate(layer, size, mode="bilinear", align_corners=False) for layer in self._layers(one, other)
+            F.interpolate(layer, size, mode="bilinear", align_corners=False) for layer in self._apart(ours, other)
         ]).sum(0)  # fmt: skip
 
-    def _layers(self, one: Tensor, other: Tensor) -> list[Tensor]:
+    def _apart(self, ours: Sequence[Tensor], other: Tensor) -> list[Tensor]:
         """Weighted squared differences of each layer, (N, 1, h, w)."""
-        self._check(one, other)
+        weights = (rearrange(weight, "c -> c 1 1") for weight in self.weights)
         return [
-            (weight * (_unit(ours) - _unit(theirs)) ** 2).sum(1, keepdim=True)
-            for ours, theirs, weight in zip(
-                self.trunk(one), self.trunk(other), (rearrange(w, "c -> c 1 1") for w in self.weights), strict=True
-            )
+            (weight * (mine - _unit(theirs)) ** 2).sum(1, keepdim=True)
+            for mine, theirs, weight in zip(ours, self.trunk(other), weights, strict=True)
         ]
 
     def _check(self, one: Tensor, other: Tensor) -> None:

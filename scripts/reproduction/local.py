@@ -96,4 +96,4 @@ def _locality(name: str, view: View, base: Tensor, edited: Tensor, held: Tensor,
 
 def _mean(view: View, one: Tensor, other: Tensor) -> float:
     parts = zip(one.split(BATCH), other.split(BATCH), strict=True)
-    return float(torch.cat([distances(view, a, b) for a, b in parts]).mean())
+    return float(torch.cat([distances(view, a, b)[0] for a, b in parts]).mean())

@@ -134,7 +134,7 @@ class Ground:
         held = frechet_distance(after, self.reference)
         shape = prdc(self.held, seen)
         shift = (made - self.images) * LEVELS
-        apart = distances(self.view, self.images[:PAIRS], made[:PAIRS]).double()
+        apart = distances(self.view, self.images[:PAIRS], made[:PAIRS])[0].double()
         mean, reach = float(apart.mean()), 1.96 * float(apart.std()) / len(apart) ** 0.5
         return Row(
             name=perturbation.name,

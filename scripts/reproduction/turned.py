@@ -119,7 +119,7 @@ class Stage:
             found = {
                 "had": had, "kept": had & _shows(now, old), "pixels": was == old,
                 "gone": (was == old) & (now != old), "turned": (was == old) & (now == new),
-                "outside": ~place, "change": shift * ~place, "distance": distances(self.view, images, outer),
+                "outside": ~place, "change": shift * ~place, "distance": distances(self.view, images, outer)[0],
             }  # fmt: skip
             total.update({what: float(of.double().sum()) for what, of in found.items()})
         seen = self.view.eye.of(after.split(BATCH)).standardised(self.held, "held-out base")
