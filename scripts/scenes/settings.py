@@ -47,7 +47,7 @@ class Settings:
     """Images over which the discriminator's verdict comes in: it has to learn first."""
     pairs: float = 5.0
     """Weight of the likeness to the latent's own scene beside the discriminator's verdict."""
-    mapping: float = 100.0
+    mapping: float = 30.0
     """Learning rate of the mapping over that of the rest: its stored weights are 100 times as large as they act."""
     half_life: float = 10_000
     """Of the averaged weights, in images; shorter at the start."""
