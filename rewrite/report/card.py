@@ -89,7 +89,9 @@ class Card:
         place, model = self.address or self.file, self._base_name() or "MODEL"
         at = quoted(place)
         first = f"{self.fetch}\n" if self.fetch else ""
-        commands = f"{first}rewrite show {at}\nrewrite sample {quoted(model)} --edit {at} --seeds 0-15 --out samples.png"
+        commands = (
+            f"{first}rewrite show {at}\nrewrite sample {quoted(model)} --edit {at} --seeds 0-15 --out samples.png"
+        )
         loading = "from rewrite import hub\nedit = hub.load" if self.address else "edit = edits.load"
         code = (
             f"import edits, rewrite\n{loading}({place!r})\ngenerator = rewrite.load({model!r})\n"
