@@ -41,12 +41,15 @@ class Settings:
     """R1 every so many steps, on half a batch, that much stronger."""
     patches: float = 0.5
     """Weight of the patches' verdict beside the image's."""
-    alone: int = 150_000
+    alone: int = 200_000
     """Images until which there is no discriminator: the generator learns to paint the scene of each latent."""
     fade: int = 10_000
     """Images over which the discriminator's verdict comes in: it has to learn first."""
-    pairs: float = 5.0
-    """Weight of the likeness to the latent's own scene beside the discriminator's verdict."""
+    pairs: float = 20.0
+    """Weight of the likeness to the latent's own scene beside the discriminator's verdict.
+
+    With 40 outlines stay soft; with 15 they ring after 30,000 images; with 5 the watermark goes.
+    """
     mapping: float = 30.0
     """Learning rate of the mapping over that of the rest: its stored weights are 100 times as large as they act."""
     half_life: float = 10_000

@@ -114,6 +114,33 @@ def taught(folder: Path) -> None:
     lesson.save(folder / "lesson.pt")
 
 
+def test_an_export_lies_between_two_states(tmp_path: Path) -> None:
+    contest = Contest.begin(TINY, SETTINGS, "cpu")
+    ends = {}
+    for share, name in enumerate(("earlier.pt", "state.pt")):
+        train(contest, 4).save(tmp_path / name)
+        ends[float(share)] = {k: v.clone() for k, v in contest.average.named_parameters()}
+    assert not torch.equal(*(end["synthesis.b8.conv0.weight"] for end in ends.values()))
+    for share in (0.0, 0.25, 1.0):
+        to = tmp_path / f"{share}.safetensors"
+        words = [
+            "--out",
+            str(tmp_path),
+            "--to",
+            str(to),
+            "--earlier",
+            str(tmp_path / "earlier.pt"),
+            "--share",
+            str(share),
+        ]
+        assert CliRunner().invoke(train_scenes.app, ["export", *words]).exit_code == 0
+        for name, tensor in rewrite.load(to).module.named_parameters():
+            if share in ends:
+                assert torch.equal(tensor, ends[share][name])
+            else:
+                torch.testing.assert_close(tensor, 0.75 * ends[0.0][name] + 0.25 * ends[1.0][name])
+
+
 def test_two_processes_train_as_one(tmp_path: Path) -> None:
     """Both hold the same weights after each step: the first one's sheet and state speak for both."""
     taught(tmp_path)
