@@ -43,7 +43,7 @@ PARTS = (
     Part(
         "scenes",
         "64 px scenes, a generator that is part of this package.",
-        {"spires-to-domes": "Spires become domes.", "no-clouds": "Clouds vanish."},
+        {"spires-to-domes": "Spires become domes.", "no-watermarks": "Watermarks vanish."},
         seeds=(1, 2, 3, 4, 5, 6, 7, 8),
         truncation=1.0,
         size=128,

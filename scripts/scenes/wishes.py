@@ -38,6 +38,7 @@ WISHES = {
     "spires-to-domes": Wish("spire", "dome"),
     "no-clouds": Wish("cloud", "sky", replaced=False),
     "no-trees": Wish("tree", "hill", replaced=False),
+    "no-suns": Wish("sunmoon", "sky", replaced=False),
 }
 
 
