@@ -47,8 +47,9 @@ def keep(
     drawn += _pictures(generator, audit, edited_rows, changes, "edited pictures", progress)
     shots = {key: _shots(audit, key, unit.top, rows, 0) for key, unit in chosen.items()}
     edited = {key: _shots(audit, key, unit.edited_top, edited_rows, len(rows)) for key, unit in chosen.items()}
+    page = audit_page(audit.as_json(), drawn, shots, edited, names=names)
     audit.save(out)
-    save_page(audit_page(audit.as_json(), drawn, shots, edited, names=names), out / "index.html")
+    save_page(page, out / "index.html")
     return out / "index.html"
 
 

@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 LPIPS = {"lpips": "distance", "lpips_in": "distance inside", "lpips_out": "distance outside"}
 """Limits that are of LPIPS, and of no other distance."""
+PUBLISHED = frozenset({"lpips-alex", "lpips-vgg", "lpips-squeeze"})
+"""Distances that are LPIPS: one whose trunk is not the published one goes by a longer name."""
 KID = "kid"
 """A limit that is of the published Inception's features, and of no others."""
 LEAST = "_least"
@@ -56,17 +58,21 @@ def edit_check(tmp_path_factory: pytest.TempPathFactory) -> Callable[..., Verdic
         from rewrite import check as gate
         from rewrite.judged import keep
 
+        if bounds and limits:
+            pytest.fail(f"{min(limits)} is a limit, and so are those in {bounds}; give one or the other", pytrace=False)
+        if region is not None and concept is not None:
+            pytest.fail("region and concept both say where the edit may act; give one of them", pytrace=False)
         generator = rewrite.load(model)
         known = None
-        if name := segmenter or ("scenes" if generator.name == "scenes" else None):
+        if name := segmenter or ("scenes" if generator.name == "scenes" else ""):
             from rewrite import concepts
 
             known = concepts.segmenter(name)
         if concept is not None and known is None:
             pytest.fail(f"{concept!r} needs the segmenter that knows it; name one, or give a region", pytrace=False)
-        place = gate.box(region) if region else None
+        place = gate.box(region) if region is not None else None
         if concept is not None and known is not None:
-            place = gate.concept(known, concept)
+            place = gate.concept(known, concept, of=name)
         view = gate.view(
             eye=eye or ("inception" if KID in limits else "lite0@64/320"),
             distance=distance or ("lpips-alex" if LPIPS.keys() & limits else "pd-lite0"),
@@ -90,7 +96,7 @@ def _bounds(limits: dict[str, float], distance: str) -> Bounds | None:
 
     if not limits:
         return None
-    if LPIPS.keys() & limits and not distance.startswith("lpips"):
+    if LPIPS.keys() & limits and distance not in PUBLISHED:
         pytest.fail(f"a limit of LPIPS was asked for, and the distance is {distance}; name it distance", pytrace=False)
     made = {}
     for given, value in limits.items():

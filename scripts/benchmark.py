@@ -309,7 +309,7 @@ def _give(theirs: torch.nn.Module, ours: stylegan2.StyleGAN2) -> None:
 def dissected(generator: Generator, site: Site, judge: Segmenter, images: int, batch: int) -> Tensor:
     """IoU (U, C) of one layer as davidbau/dissect finds it, in two passes of the generator for this layer alone.
 
-    Features are upsampled to the label maps' grid by grid_sample, zeros beyond the border; thresholds are the 0.995
+    Features are upsampled to the label maps' grid by grid_sample, zeros beyond the border; thresholds are the 0.99
     quantile of the upsampled values; every label is met by every unit in floating point.
     """
     size, concepts, world = (generator.resolution,) * 2, len(judge.classes), World()

@@ -6,6 +6,7 @@ python scripts/reproduce.py local faces64                             a perfectl
 python scripts/reproduce.py cost faces64 --samples 2000               time and memory of `rewrite check`
 python scripts/reproduce.py rules domes-to-spires --recipe FILE       a rule beside descents and pasted pixels
 python scripts/reproduce.py watermark --recipe FILE                   units zeroed beside a rule
+python scripts/reproduce.py artifacts                                 units of unreal images, silenced
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from typing import Annotated, Any
 import torch
 import typer
 import yaml
+from reproduction import artifacts as unreal
 from reproduction import cost as costs
 from reproduction import draw, harm, stability, turned
 from reproduction import local as locality
@@ -41,6 +43,8 @@ Distance = Annotated[str, typer.Option(help="Between two images: pd-lite0, lpips
 Where = Annotated[str | None, typer.Option("--layer", help="The layer that is perturbed; the last at 16 px.")]
 Out = Annotated[Path | None, typer.Option(help="A JSON file for the figures.")]
 Threads = Annotated[int, typer.Option(help="Of torch.")]
+SHAPING = ("synthesis.b8.conv1", "synthesis.b16.conv1", "synthesis.b32.conv1")
+"""Layers of scenes that shape things rather than paint them."""
 RecipeFile = Annotated[
     Path | None, typer.Option("--recipe", help="What the methods follow; without, the clearest objects are taken.")
 ]
@@ -151,6 +155,25 @@ def watermark(
     stage, asked = _staged("no-watermarks", model, recipe, samples, view(eye=eye, distance=distance))
     conditions = stage.facts | {"layer": asked["layer"], "recipe": asked}
     _kept_and_shown(conditions, marks.removals(stage, asked), out)
+
+
+@app.command()
+def artifacts(
+    model: Scenes = "scenes", samples: Samples = 2000, eye: Eye = "lite0@64/112",
+    layer: Annotated[list[str] | None, typer.Option(help="May be given again; else three.")] = None,
+    units: Annotated[list[int] | None, typer.Option(help="That are silenced, likewise.")] = None,
+    out: Out = None, threads: Threads = 1,
+) -> None:  # fmt: skip
+    """Units that go with a lack of realism, silenced: the distance to real scenes, beside units by lot."""
+    torch.set_num_threads(threads)
+    generator, watched = rewrite.load(model), view(eye=eye).eye
+    conditions = {"model": model, "samples": samples, "eye": str(watched.identity)}
+    rows: list[unreal.Cleaned] = []
+    for row in unreal.cleanings(generator, layer or SHAPING, units or (4, 16), watched, samples):
+        typer.echo(f"{row.cleaning.layer}, {len(row.cleaning.after.units)} units", err=True)
+        rows.append(row)
+        keep(out, conditions | {"rows": [one.facts for one in rows]})
+    show(_said(conditions), unreal.COLUMNS, (row.cells for row in rows))
 
 
 def _opened(model: str, layer: str | None) -> tuple[Generator, Layer]:

@@ -71,7 +71,12 @@ def read(path: Path) -> Bounds:
 
 def measured(found: Mapping[str, Finding], names: Mapping[str, float], edit: str, conditions: dict[str, Any]) -> Bounds:
     """Bounds that what was found keeps with some room: at most for each of `names`, at least for the effect."""
-    limits = {name: Limit(most=round(max(found[name].high, 0.0) * ROOM, 6)) for name in names}
+    limits = {name: Limit(most=_rounded(max(found[name].high, 0.0) * ROOM)) for name in names}
     if found["effect"].low > 0:
-        limits["effect"] = Limit(least=round(found["effect"].low / ROOM, 6))
+        limits["effect"] = Limit(least=_rounded(found["effect"].low / ROOM))
     return Bounds(edit=edit, conditions=conditions, limits=limits)
+
+
+def _rounded(value: float) -> float:
+    """To six digits, of however small a number: 0 would leave no room."""
+    return float(f"{value:.6g}")

@@ -18,6 +18,8 @@ DRAWS = 400
 """Bootstrap samples of the seeds."""
 HIGH = 0.95
 """The quantile over seeds that locality is judged by: nearly all images, not the mean one."""
+LEAST_EFFECT = 1.0
+"""In units of JPEG-95: what does less is no edit that a person could see."""
 
 
 @dataclass(frozen=True)
@@ -37,17 +39,16 @@ class Finding:
 def findings(seen: Seen, held: Features) -> dict[str, Finding]:
     """What can be judged.
 
-    `harm`: paired kernel distance of base and edited images (with a place: outside of it), over that of base images and
-    their JPEG files; `kernel distance`: itself; with the published Inception also `kid`, of its features as they are.
+    `harm`: paired kernel distance of base and edited images, over that of base images and their JPEG files (with a
+    place: both outside of it); `kernel distance`: itself; with the published Inception also `kid`, of its features as
+    they are.
     `effect`: perceptual change (with a place: inside of it), over the same of JPEG; `distance`: itself. `tone` and
     `change`: levels of 255. With a place, `outside`: the 95th percentile of the perceptual change outside, over JPEG's
     mean there; `distance inside` and `distance outside`: themselves; `change outside`: levels.
     """
     local = "outside" in seen.features
-    judged = "outside" if local else "edited"
-    base, harmed, anchor = (
-        seen.features[name].standardised(held, "held-out base") for name in ("base", judged, "anchor")
-    )
+    judged, unit = ("outside", "anchor outside") if local else ("edited", "anchor")
+    base, harmed, anchor = (seen.features[name].standardised(held, "held-out base") for name in ("base", judged, unit))
     each = seen.each
     harm = paired_kid(base, harmed, level=LEVEL)
     found = {

@@ -167,8 +167,9 @@ def _agree(bounds: Bounds | None, named: tuple[tuple[str, float], ...], conditio
             f"the bounds are of edit {bounds.edit[:12]}, and {', '.join(content[:12] for content, _ in named)} is "
             f"checked; measure bounds of its own with --write-bounds"
         )
-    for name, value in bounds.conditions.items():
-        if conditions.get(name) != value:
+    # As a whole: what is not named would be judged with anything.
+    for name in sorted(bounds.conditions.keys() | conditions.keys() if bounds.conditions else ()):
+        if conditions.get(name) != (value := bounds.conditions.get(name)):
             raise RewriteError(
                 f"the bounds were measured with {name} {value!r}, and this check has {conditions.get(name)!r}; check "
                 f"as they were measured, or write new ones"

@@ -63,7 +63,7 @@ class Seen:
 
     seeds: tuple[int, ...]
     features: Mapping[str, Features]
-    """Of base, edited and anchor; with a place, of `outside`: the edited image with the base's inside."""
+    """Of base, edited and anchor; with a place, of `outside` and `anchor outside`: these with the base's inside."""
     each: Mapping[str, Tensor]
     """Each (N,): `distance` and `anchor distance`, `change` (mean, in levels), `tone` (shift of the mean colour, in
     levels); with a place `distance inside`, `distance outside`, `anchor inside`, `anchor outside`, `change outside`."""
@@ -156,7 +156,7 @@ def _compared(seeds: Sequence[int], before: Before, edited: Tensor, view: View) 
         masks = view.place.masks(base, edited)
         inner, outer = composites(base, edited, masks)
         inner_anchor, outer_anchor = composites(base, anchor, masks)
-        shown["outside"] = outer
+        shown |= {"outside": outer, "anchor outside": outer_anchor}
         pairs |= {
             "distance inside": inner, "distance outside": outer,
             "anchor inside": inner_anchor, "anchor outside": outer_anchor,

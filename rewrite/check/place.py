@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
@@ -27,7 +28,7 @@ class Place:
 
 def box(corners: Sequence[float]) -> Place:
     """The box [x0, y0, x1, y1], in fractions of the image."""
-    x0, y0, x1, y1 = corners
+    x0, y0, x1, y1 = corners if len(corners) == 4 else (0, 0, 0, 0)
     if not (0 <= x0 < x1 <= 1 and 0 <= y0 < y1 <= 1):
         raise RewriteError(f"box {list(corners)} is no box; expected [x0, y0, x1, y1] with 0 <= x0 < x1 <= 1, y alike")
     return Place(f"box {x0:g},{y0:g},{x1:g},{y1:g}", _fixed(lambda size: regions.box_coverage(corners, size)))
@@ -35,11 +36,15 @@ def box(corners: Sequence[float]) -> Place:
 
 def mask(png: str, name: str) -> Place:
     """Where a PNG mask, a data URL as recipes have it, is painted."""
-    return Place(name, _fixed(lambda size: regions.mask_coverage(png, size)))
+    painted = hashlib.sha256(png.encode()).hexdigest()[:12]
+    return Place(f"{name} {painted}", _fixed(lambda size: regions.mask_coverage(png, size)))
 
 
-def concept(segmenter: Segmenter, name: str) -> Place:
-    """Where the base or the edited image shows a class, and MARGIN around it; RewriteError for one that is unknown."""
+def concept(segmenter: Segmenter, name: str, *, of: str = "") -> Place:
+    """Where the base or the edited image shows a class, and MARGIN around it; RewriteError for one that is unknown.
+
+    `of` is what the segmenter goes by: bounds measured with one are not judged with another.
+    """
     classes = list(segmenter.classes)
     if name not in classes:
         raise RewriteError(f"the segmenter knows no {name!r}; nearest: {nearest(name, classes)}")
@@ -50,7 +55,7 @@ def concept(segmenter: Segmenter, name: str) -> Place:
         reach = max(1, round(MARGIN * shown.shape[-1]))
         return F.max_pool2d(shown[:, None].float(), 2 * reach + 1, stride=1, padding=reach)[:, 0] > 0
 
-    return Place(f"concept {name}", masks)
+    return Place(f"concept {name} of {of or type(segmenter).__name__}", masks)
 
 
 def composites(base: Tensor, edited: Tensor, inside: Tensor) -> tuple[Tensor, Tensor]:
@@ -68,6 +73,8 @@ def _fixed(coverage: Callable[[tuple[int, int]], Tensor]) -> Callable[[Tensor, T
         inside = (coverage(size) >= 0.5).to(base.device)
         if not inside.any():
             raise RewriteError(f"the region covers no pixel of {size[0]} x {size[1]}; give a larger one")
+        if inside.all():
+            raise RewriteError("the region covers the whole image, so that nothing lies outside; leave it out")
         return inside.expand(len(base), -1, -1)
 
     return masks

@@ -70,18 +70,21 @@ def check(
     """
     from rewrite import check as gate
     from rewrite.check.bounds import measured
-    from rewrite.check.findings import limits_of
+    from rewrite.check.findings import LEAST_EFFECT, limits_of
     from rewrite.judged import keep
 
     if region and concept:
         raise typer.BadParameter("--region and --concept both say where the edit may act; give one of them")
     if write_bounds and len(edit) != 1:
         raise typer.BadParameter("--write-bounds writes beside one edit; compose them first")
+    beside = edit[0].path.with_name("bounds.json")
+    if write_bounds and beside.exists():
+        raise typer.BadParameter(f"{beside} is there already; move it away to measure new bounds")
     pairs = [one.load() for one in edit]
     generator = opened(voice, model, device)
     judge = _segmenter(generator, segmenter, needed=concept is not None)
     view = gate.view(
-        eye=eye, distance=distance, device=device, place=_place(region, concept, judge),
+        eye=eye, distance=distance, device=device, place=_place(region, concept, judge, segmenter or "scenes"),
         segmenter=judge, truncation=truncation,
     )  # fmt: skip
     limits = gate.read_bounds(bounds) if bounds else None
@@ -99,7 +102,6 @@ def check(
     page = keep(generator, pairs, verdict, out)
     if write_bounds:
         found = verdict.findings
-        beside = edit[0].path.with_name("bounds.json")
         measured(found, limits_of(found), pairs[0][0].content, dict(verdict.conditions)).save(beside)
     rows = [
         (
@@ -111,7 +113,14 @@ def check(
         )
         for one in verdict.judgements
     ]
-    summary = [("verdict", verdict.outcome), ("seeds", len(verdict.seen.seeds)), ("page", str(page))]
+    effect = verdict.findings["effect"]
+    weak = "" if effect.low > LEAST_EFFECT else ": none that shows"
+    summary = [
+        ("verdict", verdict.outcome),
+        ("effect", f"{effect.value:.3g} of JPEG-95{weak}"),
+        ("seeds", len(verdict.seen.seeds)),
+        ("page", str(page)),
+    ]
     voice.result(
         verdict.facts | {"out": str(out)},
         facts_table(summary),
@@ -133,12 +142,12 @@ def _segmenter(generator: Generator, name: str | None, *, needed: bool) -> Segme
     return segmenter(name)
 
 
-def _place(region: str | None, concept: str | None, segmenter: Segmenter | None) -> Place | None:
+def _place(region: str | None, concept: str | None, segmenter: Segmenter | None, named: str) -> Place | None:
     from rewrite import check as gate
     from rewrite import regions
 
     if concept and segmenter:
-        return gate.concept(segmenter, concept)
+        return gate.concept(segmenter, concept, of=named)
     if region is None:
         return None
     parts = region.split(",")

@@ -15,7 +15,7 @@ import edits
 from edits.file import pack, read_regular
 from rewrite.check import Limit, Verdict
 from rewrite.check.bounds import measured
-from rewrite.check.findings import limits_of
+from rewrite.check.findings import LEAST_EFFECT, limits_of
 from rewrite.check.gate import Judgement, judge
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator
@@ -37,8 +37,6 @@ TOLERANCE = 1e-4
 that was changed is so near to what it was."""
 MOST = 1_000_000
 """Bytes of an edit that a library ships."""
-LEAST_EFFECT = 1.0
-"""In units of JPEG-95: what does less is no edit that a person could see."""
 
 
 @dataclass(frozen=True)
@@ -112,7 +110,13 @@ def add(
     )
     with placed_in(library.folder(name), files):
         # Read anew: others may have been added since the library was opened.
-        Manifest(entries=read(library.root).entries | {name: entry}).save(library.root)
+        before = read(library.root)
+        try:
+            Manifest(entries=before.entries | {name: entry}).save(library.root)
+        except BaseException:
+            if read(library.root) != before:
+                before.save(library.root)
+            raise
     return Added(entry, edit, verdict, ())
 
 

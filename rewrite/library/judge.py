@@ -41,7 +41,7 @@ def view(look: Look) -> gate.View:
     segmenter = _segmenter(look.segmenter) if look.segmenter else None
     place = gate.box(look.region) if look.region else None
     if look.concept and segmenter:
-        place = gate.concept(segmenter, look.concept)
+        place = gate.concept(segmenter, look.concept, of=str(look.segmenter))
     return gate.view(eye=look.eye, distance=look.distance, place=place, segmenter=segmenter, truncation=look.truncation)
 
 

@@ -46,6 +46,8 @@ class Library:
         """
         there = {f"{path.parent.name}/{path.name}" for path in self.root.glob("[!.]*/[!.]*") if path.parent.is_dir()}
         every = sorted({*self.names, *there})
+        if not every:
+            raise RewriteError(f"there is no entry in the library {self.root}; give the folder of one that has some")
         found = set() if asked else set(every)
         for one in asked:
             below = {name for name in every if one in (name, name.split("/")[0])}
@@ -99,6 +101,8 @@ def check_files(library: Library, name: str) -> None:
     if entry.is_shipped and (found := edits.load(folder / EDIT).content) != entry.content:
         raise RewriteError(f"the edit of {name} is {found[:12]}, and the manifest names {entry.content[:12]}; {_AGAIN}")
     bounds = library.bounds(name)
+    if not bounds.conditions:
+        raise RewriteError(f"the bounds of {name} do not say what they were measured with; {_AGAIN}")
     if bounds.edit != entry.content:
         raise RewriteError(
             f"the bounds of {name} are of edit {str(bounds.edit)[:12]}, not {entry.content[:12]}; {_AGAIN}"

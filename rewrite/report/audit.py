@@ -164,7 +164,12 @@ def _changes(facts: Mapping[str, Any], names: Mapping[str, str]) -> list[Section
     )[:12]  # fmt: skip
     tables = [_areas(facts)] if facts["areas"] else []
     rows = [
-        (name, str(unit["index"]), *(_said(unit[side], facts) for side in ("meaning", "edited")), f"{change:.3f}")
+        (
+            name,
+            str(unit["index"]),
+            *(_said(unit[side], facts, _moved(unit)) for side in ("meaning", "edited")),
+            f"{change:.3f}",
+        )
         for change, name, unit in ranked
     ]
     what = "IoU" if facts["concepts"] else "share of cells that are on"
@@ -173,10 +178,16 @@ def _changes(facts: Mapping[str, Any], names: Mapping[str, str]) -> list[Section
     return [Section("What the edits changed", f"{applied}; the same latents before and after.", tables=tables)]
 
 
-def _said(side: Mapping[str, Any], facts: Mapping[str, Any]) -> str:
+def _moved(unit: Mapping[str, Any]) -> int:
+    """The concept whose IoU changed most: that which `change` is of."""
+    moves = [abs(b - a) for a, b in zip(unit["meaning"]["ious"], unit["edited"]["ious"], strict=True)]
+    return moves.index(max(moves)) if moves else -1
+
+
+def _said(side: Mapping[str, Any], facts: Mapping[str, Any], concept: int) -> str:
     if not facts["concepts"]:
         return f"{100 * side['on']:.2f} %"
-    return f"{side['concept'] or 'no concept'} {side['iou']:.3f}"
+    return f"{facts['concepts'][concept]} {side['ious'][concept]:.3f}"
 
 
 def _areas(facts: Mapping[str, Any]) -> Table:

@@ -32,6 +32,10 @@ CHECKING = 4
 """The stream that they are rows of."""
 ROUNDING = 2e-5
 """Largest difference of images, which go from -1 to 1, that is still rounding."""
+RELATIVE = 0.01
+"""A difference of this share of what the units do is none of rounding, however small both are."""
+FLOOR = 2e-6
+"""Largest difference of images that is rounding whatever the units do: a few steps of float32 near 1."""
 LARGEST = torch.finfo(torch.float32).max
 UNEXPLAINED = "something else than the layer's stored numbers has a hand in its units"
 
@@ -48,7 +52,7 @@ class Fidelity:
 
     @property
     def exact(self) -> bool:
-        return self.difference <= ROUNDING
+        return self.difference <= min(ROUNDING, max(self.effect * RELATIVE, FLOOR))
 
 
 def change(

@@ -65,7 +65,7 @@ def audit(
     latents at the same thresholds. An interrupted audit goes on from where it was the next time, to the same bits, and
     a finished one is not measured again, unless `cache` is off. RewriteError for what cannot be audited.
     """
-    if not 0 < samples <= ROW_LIMIT or not 0 < (choose or samples) <= ROW_LIMIT or deals < 1:
+    if not 0 < samples <= ROW_LIMIT or not 0 < (samples if choose is None else choose) <= ROW_LIMIT or deals < 1:
         raise RewriteError(
             f"samples is {samples}, choose {choose} and deals {deals}; expected 1 to {ROW_LIMIT} images, and at least "
             f"one deal"

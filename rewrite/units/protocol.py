@@ -48,7 +48,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         Protocol("iqr"),
         Protocol("quantile", "quantile"),
         # Bau et al. 2020, "Understanding the role of individual units in a deep neural network".
-        Protocol("dissect", "quantile", upsampled=True, padding="zeros"),
+        Protocol("dissect", "quantile", tail=0.01, upsampled=True, padding="zeros"),
     )
 }
 

@@ -19,7 +19,7 @@ from rewrite.units.features import Site, World, batch_size, run
 from rewrite.units.grid import Grid, coverage, one_hot
 from rewrite.units.protocol import CHOOSING, Protocol
 
-COARSE = Bins(-8, 8, 4, signed=False)
+COARSE = Bins(-16, 16, 4, signed=False)
 """Thresholds to choose from: 16 an octave. Where most of a unit's values are is told by one bin at and below zero."""
 LEAST_TAIL = 1e-3
 """A threshold that a smaller share of a unit's values exceeds is none (Bau et al. 2019, "GAN Dissection")."""

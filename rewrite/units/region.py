@@ -29,6 +29,8 @@ class Painted:
     latent: Name
     coverage: Callable[[Grid], Tensor]
     """For example `partial(box_coverage, box)` of `rewrite.regions`."""
+    label: int | None = None
+    """The class of the image, of a conditional model."""
 
 
 @torch.no_grad()
@@ -55,7 +57,8 @@ def rarest(
         weight = one.coverage(site.grid).flatten()
         if not weight.sum():
             raise RewriteError("a region covers nothing; draw it inside the image and make it larger than a point")
-        ws = generator.styles(generator.latents([one.latent]), truncation=how.truncation)
+        label = None if one.label is None else [one.label]
+        ws = generator.styles(generator.latents([one.latent]), truncation=how.truncation, label=label)
         features = site.inside(hold(generator, site, ws, how.noise).features)
         values.append(features[0].flatten(1).T.cpu())
         # Each region counts alike, however large it is.

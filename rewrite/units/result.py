@@ -206,6 +206,8 @@ class Audit:
         write_atomically(folder / "units.csv", self.as_csv().encode())
         if self.areas:
             write_atomically(folder / "areas.csv", self._areas().encode())
+        else:
+            (folder / "areas.csv").unlink(missing_ok=True)
 
     def _areas(self) -> str:
         out = io.StringIO()

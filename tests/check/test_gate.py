@@ -198,7 +198,9 @@ def test_shares_of_classes_add_up(generator, eyes, tint):
     assert said["red"]["edited"] > said["red"]["base"] + 3 * said["red"]["error"]
 
 
-@pytest.mark.parametrize("corners", [[0.5, 0, 0.5, 1], [0, 0, 1.2, 1], [-0.1, 0, 1, 1], [0, 0.9, 1, 0.1]])
+@pytest.mark.parametrize(
+    "corners", [[0.5, 0, 0.5, 1], [0, 0, 1.2, 1], [-0.1, 0, 1, 1], [0, 0.9, 1, 0.1], [], [0.1, 0.2, 0.3]]
+)
 def test_a_box_is_a_box(corners):
     with pytest.raises(RewriteError, match="is no box"):
         box(corners)
@@ -208,6 +210,20 @@ def test_a_region_that_covers_no_pixel_is_refused(generator, eyes):
     tiny = box([0.5, 0.5, 0.501, 0.501])
     with pytest.raises(RewriteError, match="covers no pixel"):
         look(generator, [], range(2), replace(eyes, place=tiny))
+
+
+def test_a_region_that_leaves_nothing_outside_is_refused(generator, eyes):
+    with pytest.raises(RewriteError, match="nothing lies outside"):
+        look(generator, [], range(2), replace(eyes, place=box([0, 0, 1, 1])))
+
+
+def test_a_larger_region_buys_no_milder_unit_of_harm(generator, eyes, noise):
+    """What happens outside is told in what JPEG does there, not in what it does to the whole image."""
+    place = box([0.05, 0.05, 0.95, 0.95])
+    seen = look(generator, [(noise(0.3), 1.0)], range(32), replace(eyes, place=place))
+    held = features(generator, range(HELD_OUT, HELD_OUT + 32), eyes)
+    whole = replace(seen, features=seen.features | {"anchor outside": seen.features["anchor"]})
+    assert findings(seen, held)["harm"].value > 1.5 * findings(whole, held)["harm"].value
 
 
 def test_the_anchor_is_a_file_of_the_image(generator, eyes):

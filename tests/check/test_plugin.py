@@ -69,6 +69,23 @@ def test_a_limit_of_another_distance_is_not_taken_for_lpips(repository: Path, no
     assert "a limit of LPIPS was asked for, and the distance is pd-lite0" in done.stdout
 
 
+@pytest.mark.parametrize(
+    ("asked", "reason"),
+    [
+        ("bounds='bounds.json', harm=1", "harm is a limit, and so are those in bounds.json"),
+        ("region=[0, 0, .5, .5], concept='window'", "region and concept both say"),
+        ("region=[]", "is no box"),
+        ("lpips_out=0.05, distance='lpips-alex (trunk not the published one, not LPIPS)'", "nearest: lpips-alex"),
+    ],
+)
+def test_what_would_be_dropped_silently_is_refused(repository: Path, noise, asked: str, reason: str) -> None:
+    noise(0.001).save(repository / "slight.safetensors")
+    call = f"edit_check('slight.safetensors', model='toy.safetensors', samples=16, cap=16, {asked})"
+    done = run(repository, f"def test_slight(edit_check):\n    {call}\n")
+    assert "1 failed" in done.stdout
+    assert reason in done.stdout
+
+
 def test_the_plugin_is_found_without_being_named_and_imports_no_torch() -> None:
     code = (
         "import sys, importlib.metadata as m; "

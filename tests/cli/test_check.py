@@ -68,6 +68,10 @@ def test_bounds_are_written_beside_the_edit_and_hold(rewrite, model: Path, tmp_p
     assert json.loads(bounds.read_text())["edit"] == edits.load(edit).content
     again = rewrite("check", model / "toy.safetensors", edit, *FEW, "--out", tmp_path / "w", "--bounds", bounds)
     assert again.code == 0, again.out
+    before = bounds.read_bytes()
+    looser = rewrite("check", model / "toy.safetensors", edit, *FEW, "--out", tmp_path / "y", "--write-bounds")
+    looser.failed_with("is there already")
+    assert bounds.read_bytes() == before
     half = rewrite("check", model / "toy.safetensors", f"{edit}:0.5", *FEW, "--out", tmp_path / "x", "--bounds", bounds)
     half.failed_with("strengths [1.0], and this check has [0.5]")
 

@@ -139,6 +139,25 @@ def test_what_was_spoiled_and_pinned_is_noticed(library, toy, repinned) -> None:
     assert "and the manifest names" in wrong(repinned(library, "toy/left"), toy)
 
 
+def test_bounds_that_name_no_conditions_are_noticed(library, toy, repinned) -> None:
+    """They would be judged with any eye, at any place."""
+    path = library.folder("toy/left") / "bounds.json"
+    facts = json.loads(path.read_text())
+    del facts["conditions"]["eye"]
+    path.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
+    found = verified(repinned(library, "toy/left"), toy, "toy/left", samples=10)["toy/left"]
+    assert found.outcome == "FAIL"
+    assert "with eye None" in found.wrong
+    facts["conditions"].clear()
+    path.write_text(json.dumps(facts, indent=1, sort_keys=True) + "\n")
+    assert "do not say what" in wrong(repinned(library, "toy/left"), toy)
+
+
+def test_a_folder_without_entries_is_no_library(tmp_path: Path) -> None:
+    with pytest.raises(RewriteError, match="there is no entry in the library"):
+        opened(tmp_path / "typo").chosen([])
+
+
 def test_a_changed_recipe_that_was_pinned_is_noticed(library, toy, repinned) -> None:
     (library.folder("toy/left") / "recipe.yaml").write_text(RULE.format(paste=2, mu=0.11))
     assert "is not the one that its edit was made from" in wrong(repinned(library, "toy/left"), toy)
@@ -267,6 +286,23 @@ def test_add_happens_whole_or_not_at_all(library, recipes: Path, toy, monkeypatc
     assert add(library, name, recipes / "right.yaml", toy, waive=EVERYTHING, samples=8, replace=True).entry
     assert verified(opened(library.root), toy, name, quick=True)[name].outcome == "PASS"
     assert not [path for path in library.root.rglob(".*") if path.name != "."]
+
+
+@pytest.mark.parametrize("name", ["toy/left", "toy/new"])
+def test_an_interrupt_after_the_manifest_is_written_takes_it_back(
+    library, recipes: Path, toy, monkeypatch, name: str
+) -> None:
+    before, save = tree(library.root), Manifest.save
+
+    def interrupted(self, root) -> None:
+        save(self, root)
+        monkeypatch.undo()
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(Manifest, "save", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        add(library, name, recipes / "right.yaml", toy, waive=EVERYTHING, samples=8, replace=True)
+    assert tree(library.root) == before
 
 
 def test_a_library_stays_small(library, recipes: Path, toy, monkeypatch) -> None:

@@ -21,6 +21,7 @@ from rewrite.units.features import World, sites
 from rewrite.units.protocol import PROTOCOLS, Protocol
 from rewrite.units.ranges import COARSE, Ranges, measure, thresholds
 from rewrite.units.scores import Comparison, LayerScores, Scores, score, unpacked, witness_grid
+from rewrite.units.surroundings import surroundings
 
 PLANTED = 5
 WORLD = World()
@@ -118,7 +119,7 @@ def test_dissect_is_the_published_way_to_a_hundredth(toy, segmenter):
         places = F.affine_grid(torch.eye(2, 3).expand(len(maps), 2, 3), [len(maps), 1, 16, 16], align_corners=False)
         return F.grid_sample(maps, places, align_corners=False, padding_mode="zeros")
 
-    limit = published(choosing).movedim(1, 0).flatten(1).quantile(0.995, 1)
+    limit = published(choosing).movedim(1, 0).flatten(1).quantile(0.99, 1)
     on = published(features) > limit[:, None, None]
     slow = slow_iou(on, labels, 3)
     ours = np.array([unit.meaning.ious for unit in found.layer("body").units])
@@ -385,3 +386,27 @@ def test_masks_are_packed_and_unpacked():
     assert torch.equal(masks[0], on[:, 0])
     assert torch.equal(masks[1], on[:, 1].flip(0))
     assert cells[1].tolist() == [[0, 1], [1, 1], [4, 6]]
+
+
+def test_two_segmenters_that_differ_in_what_is_rare_are_told_apart(toy):
+    """No few images would tell them apart, and one's audit must not be given out as the other's."""
+
+    class Rare:
+        classes = ("rest", "rare")
+
+        def __init__(self, least: float) -> None:
+            self.least = least
+
+        def __call__(self, images):
+            rare = images.mean((1, 2, 3), keepdim=True).expand(-1, 1, *images.shape[2:]) - self.least
+            return torch.cat([torch.zeros_like(rare), rare], dim=1)
+
+    said = [surroundings(toy, sites(toy), Rare(least), World()) for least in (10.0, 11.0, 10.0)]
+    assert said[0]["witness"] == said[1]["witness"]
+    assert said[0] != said[1]
+    assert said[0] == said[2]
+
+
+def test_no_images_to_choose_thresholds_on_are_refused(toy, segmenter):
+    with pytest.raises(RewriteError, match="choose 0"):
+        audit(toy, segmenter=segmenter, samples=4, choose=0)

@@ -10,7 +10,7 @@ import edits
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator
 from rewrite.models import stylegan2
-from rewrite.units.change import ROUNDING, again, change, fidelity
+from rewrite.units.change import ROUNDING, Fidelity, again, change, fidelity
 from rewrite.units.features import World, hold, sites
 
 UNITS = [0, 3, 5, 7]
@@ -173,3 +173,11 @@ def test_clamped_units_are_not_set_beyond_their_bounds():
     assert change(generator, "synthesis.b8.conv0", [1], "set", 1.5).notes["exact"]
     with pytest.raises(RewriteError, match="within 2 of 0"):
         change(generator, "synthesis.b8.conv0", [1], "set", 2.5)
+
+
+@pytest.mark.parametrize(
+    ("difference", "effect", "exact"),
+    [(1e-5, 0.5, True), (3e-5, 0.5, False), (7e-6, 1.8e-5, False), (1e-6, 1.8e-5, True)],
+)
+def test_a_difference_is_measured_by_what_the_units_do(difference: float, effect: float, exact: bool) -> None:
+    assert Fidelity(difference, effect, images=16).exact is exact
