@@ -42,8 +42,8 @@ HELD_OUT = 1_000_000
 """Scenes of the renderer that no training saw."""
 BATCH = 16
 LARGE = 0.5
-PLACES = {"4 px": ("0", "synthesis.b4.conv1"), "8 px": ("1", "synthesis.b8.conv0")}
-"""The row of ws, and the layer, that decide most: a row beyond the fourth changes none of the factors' words."""
+PLACES = {"4 px": ("0", "synthesis.b4.conv1"), "4 to 16 px": ("0-3", "synthesis.b8.conv1")}
+"""Rows of ws, and the layer, that decide most: a row beyond the fourth changes none of the factors' words."""
 SEARCHES: dict[str, tuple[str, dict[str, Any]]] = {
     f"{name}, {place}": (name, {"layers": (layer if name in ("spectrum", "hessian") else row,), **options})
     for name, options in (
