@@ -53,8 +53,21 @@ class View:
 
     @property
     def ways(self) -> Hashable:
-        """All that decides what is seen of an image of the base. A segmenter is itself and no other."""
-        return self.eye.identity, self.distance.identity, self.segmenter, self.truncation, self.noise
+        """All that decides what is seen of an image of the base."""
+        return self.eye.identity, self.distance.identity, _Itself(self.segmenter), self.truncation, self.noise
+
+
+@dataclass(frozen=True, eq=False)
+class _Itself:
+    """A segmenter as no other is it: any callable may be one, hashable or not."""
+
+    segmenter: Segmenter | None
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Itself) and self.segmenter is other.segmenter
+
+    def __hash__(self) -> int:
+        return id(self.segmenter)
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from copy import copy
 from dataclasses import replace
 
 import pytest
@@ -10,6 +11,7 @@ import torch
 import rewrite.check.look as looking
 from rewrite.check import Remembered, box, check
 from rewrite.check.look import look
+from rewrite.concepts import scenes
 
 
 @pytest.fixture
@@ -39,6 +41,30 @@ def test_another_way_of_looking_is_looked_at_anew(generator, eyes, noise, painte
     painted.clear()
     look(generator, [(noise(0.1), 1.0)], range(8), replace(eyes, truncation=0.5), remembered=remembered)
     assert painted == [*range(8), *range(8)]
+
+
+class Unhashable:
+    """A segmenter as a user may bring it: its fields compare, so that Python takes its hash away."""
+
+    classes = ("dark", "bright")
+
+    def __eq__(self, other):
+        return isinstance(other, Unhashable)
+
+    def __call__(self, images):
+        return torch.stack([-images.mean(1), images.mean(1)], dim=1)
+
+
+@pytest.mark.parametrize("judge", [Unhashable(), scenes.segmenter()], ids=["of a user", "of scenes"])
+def test_a_segmenter_is_itself_and_no_other(generator, eyes, noise, painted, judge):
+    remembered, view = Remembered(generator), replace(eyes, segmenter=judge)
+    look(generator, [(noise(0.1), 1.0)], range(8), view, remembered=remembered)
+    painted.clear()
+    again = look(generator, [(noise(0.1), 1.0)], range(8), replace(view), remembered=remembered)
+    assert painted == [*range(8)]
+    assert again.areas["base"].shape == (8, len(judge.classes))
+    look(generator, [(noise(0.1), 1.0)], range(8), replace(view, segmenter=copy(judge)), remembered=remembered)
+    assert painted == [*range(8)] * 3
 
 
 def test_large_images_are_not_kept(generator, eyes, noise, painted):
