@@ -31,16 +31,16 @@ class Before:
 
 @dataclass(frozen=True, eq=False)
 class Remembered:
-    """Of one generator, whose own weights must not change meanwhile; what needs much memory is not kept."""
+    """Of one generator, whose own weights must not change meanwhile; images that need much memory are not kept."""
 
     generator: Generator
     largest: int = 256
     """Side of the largest images that are kept."""
     kept: dict[Hashable, object] = field(default_factory=dict)
 
-    def once(self, what: str, seeds: Sequence[int], ways: Hashable, make: Callable[[], T]) -> T:
-        """What `make` makes of these seeds, looked at in these ways: made at the first call."""
-        if self.generator.resolution > self.largest:
+    def once(self, what: str, seeds: Sequence[int], ways: Hashable, make: Callable[[], T], *, images: bool) -> T:
+        """What `make` makes of these seeds, looked at in these ways: made at the first call; does it hold images?"""
+        if images and self.generator.resolution > self.largest:
             return make()
         key = (what, tuple(seeds), ways)
         if key not in self.kept:
@@ -49,5 +49,5 @@ class Remembered:
 
 
 def forgetful(generator: Generator) -> Remembered:
-    """What keeps nothing, for a check that no other follows."""
+    """What keeps no image, for a check that no other follows."""
     return Remembered(generator, largest=0)

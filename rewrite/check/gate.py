@@ -111,7 +111,8 @@ def check(
     _agree(bounds, named, conditions)
     remembered = remembered or forgetful(generator)
     out = range(HELD_OUT, HELD_OUT + samples)
-    held = remembered.once("held out", out, view.ways, partial(features, generator, out, view, progress=progress))
+    look_at_held_out = partial(features, generator, out, view, progress=progress)
+    held = remembered.once("held out", out, view.ways, look_at_held_out, images=False)
     seen = look(generator, applied, range(first, first + samples), view, remembered=remembered, progress=progress)
     found, judged = _judged(seen, held, bounds)
     while _outcome(judged) == "MORE" and 2 * len(seen.seeds) <= cap:

@@ -105,7 +105,7 @@ def look(
     parts = []
     for start in range(0, len(seeds), parcel):
         some = seeds[start : start + parcel]
-        base = [remembered.once("before", batch, view.ways, partial(_before, generator, batch, view))
+        base = [remembered.once("before", batch, view.ways, partial(_before, generator, batch, view), images=True)
                 for batch in _batches(some)]  # fmt: skip
         with edits.applied(generator.module, *applied):
             edited = [images(generator, batch, view) for batch in _batches(some)]

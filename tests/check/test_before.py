@@ -10,6 +10,7 @@ import torch
 
 import rewrite.check.look as looking
 from rewrite.check import Remembered, box, check
+from rewrite.check.gate import HELD_OUT
 from rewrite.check.look import look
 from rewrite.concepts import scenes
 
@@ -73,6 +74,13 @@ def test_large_images_are_not_kept(generator, eyes, noise, painted):
         look(generator, [(noise(0.1), 1.0)], range(4), eyes, remembered=remembered)
     assert painted == [0, 1, 2, 3] * 4
     assert not remembered.kept
+
+
+def test_of_large_images_the_held_out_features_are_kept(generator, eyes, noise, painted):
+    remembered, options = Remembered(generator, largest=generator.resolution - 1), {"samples": 8, "cap": 8}
+    for _ in range(2):
+        check(generator, [(noise(0.1), 1.0)], eyes, **options, remembered=remembered)
+    assert painted == [*range(HELD_OUT, HELD_OUT + 8), *range(8), *range(8), *range(8), *range(8)]
 
 
 def test_distances_to_several_are_those_of_the_pairs(eyes):
