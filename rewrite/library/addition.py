@@ -13,7 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 
 import edits
 from edits.file import pack, read_regular
-from rewrite.check import Limit, Verdict
+from rewrite.check import Limit, Remembered, Verdict
 from rewrite.check.bounds import measured
 from rewrite.check.findings import LEAST_EFFECT, limits_of
 from rewrite.check.gate import Judgement, judge
@@ -59,6 +59,7 @@ def add(
     *,
     waive: Collection[str] = (),
     replace: bool = False,
+    remembered: Remembered | None = None,
     progress: Progress = quiet,
     **look: Any,
 ) -> Added:
@@ -66,7 +67,8 @@ def add(
 
     `look` are the fields of a `Look`; truncation is the recipe's unless it is among them. It is refused unless it
     passes the usual limits of `rewrite.check` and shows (LEAST_EFFECT), but for the findings in `waive`. Its bounds are
-    what was found, with the room of `rewrite.check.bounds.ROOM`. RewriteError for a name that is taken (unless
+    what was found, with the room of `rewrite.check.bounds.ROOM`. `remembered` keeps what is seen of the base, for
+    further entries. RewriteError for a name that is taken (unless
     `replace`), a recipe that leaves a choice to the figures or does not stand on its own, an edit of more than MOST
     bytes, and another generator.
     """
@@ -84,7 +86,7 @@ def add(
             f"{name} takes {size:,} bytes; expected {MOST:,} at most, for libraries are small; lower its rank"
         )
     looked = _look({"truncation": _truncation(edit)} | look)
-    verdict = judged(generator, edit, looked, progress)
+    verdict = judged(generator, edit, looked, progress, remembered=remembered)
     found = verdict.findings
     judgements = (*verdict.judgements, judge("effect", found["effect"], Limit(least=LEAST_EFFECT)))
     beyond = [one for one in judgements if one.outcome != "PASS"]
