@@ -17,13 +17,17 @@ lint: $(VENV)/.installed
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-# The saved edits: made again, applied, judged, undone; quick: all but judged. A model that cannot be fetched is named.
+# The saved edits: made again, applied, judged, undone; of `ffhq`, whose images take half a second each, all but judged.
+# A model that cannot be fetched is named.
 verify: $(VENV)/.installed
 	$(BIN)/rewrite library verify scenes faces64 --skip-absent
+	$(BIN)/rewrite library verify ffhq --quick --skip-absent
 
+# All but judged.
 verify-quick: $(VENV)/.installed
-	$(BIN)/rewrite library verify scenes faces64 --quick --skip-absent
+	$(BIN)/rewrite library verify scenes faces64 ffhq --quick --skip-absent
 
+# The rest: those of `ffhq` judged too, on 250 seeds.
 verify-ffhq: $(VENV)/.installed
 	$(BIN)/rewrite library verify ffhq
 
