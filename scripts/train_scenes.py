@@ -12,13 +12,12 @@ from its latent.
 
 from __future__ import annotations
 
-import ctypes
 import json
 import math
 import signal
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Annotated
@@ -35,6 +34,7 @@ from scenes.settings import Settings, Shape
 from torch import Tensor
 
 from rewrite import models
+from rewrite.cli import heap
 from rewrite.errors import RewriteError
 from rewrite.models import stylegan2
 from rewrite.models.stylegan2 import StyleGAN2
@@ -104,7 +104,7 @@ def train(
     torch.set_num_threads(threads)
     torch.set_float32_matmul_precision("high")
     torch.backends.cudnn.benchmark = True
-    _keep_memory()
+    heap.keep()
     peers.join()
     lead = peers.rank() == 0
     if batch % (least := GROUP * peers.count()):
@@ -244,14 +244,6 @@ def _keep(out: Path, contest: Contest, device: str) -> None:
     z, scenes, _ = _pair(SHOWN, contest.shape.z, device)
     both = torch.stack([scenes, contest.average(z, noise="none").clamp(-1, 1)], 1).flatten(0, 1)
     sheets.save(sheets.grid(both, size=96, across=12), out / f"samples-{contest.images // 1000:05d}k.png")
-
-
-def _keep_memory() -> None:
-    """Let glibc reuse freed memory: giving it back and asking again costs a sixth of the time on a CPU."""
-    with suppress(OSError, AttributeError):
-        libc, no_mapping, no_trimming = ctypes.CDLL(None), -4, -1
-        libc.mallopt(no_mapping, 0)
-        libc.mallopt(no_trimming, 2**31 - 1)
 
 
 if __name__ == "__main__":

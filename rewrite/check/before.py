@@ -38,9 +38,12 @@ class Remembered:
     """Side of the largest images that are kept."""
     kept: dict[Hashable, object] = field(default_factory=dict)
 
-    def once(self, what: str, seeds: Sequence[int], ways: Hashable, make: Callable[[], T], *, images: bool) -> T:
-        """What `make` makes of these seeds, looked at in these ways: made at the first call; does it hold images?"""
-        if images and self.generator.resolution > self.largest:
+    def once(self, what: str, seeds: Sequence[int], ways: Hashable, make: Callable[[], T], side: int = 0) -> T:
+        """What `make` makes of these seeds, looked at in these ways: made at the first call.
+
+        `side` is that of the images that it holds, if it holds any.
+        """
+        if side > self.largest:
             return make()
         key = (what, tuple(seeds), ways)
         if key not in self.kept:

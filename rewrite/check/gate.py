@@ -112,7 +112,7 @@ def check(
     remembered = remembered or forgetful(generator)
     out = range(HELD_OUT, HELD_OUT + samples)
     look_at_held_out = partial(features, generator, out, view, progress=progress)
-    held = remembered.once("held out", out, view.ways, look_at_held_out, images=False)
+    held = remembered.once("held out", out, view.ways, look_at_held_out)
     seen = look(generator, applied, range(first, first + samples), view, remembered=remembered, progress=progress)
     found, judged = _judged(seen, held, bounds)
     while _outcome(judged) == "MORE" and 2 * len(seen.seeds) <= cap:
@@ -154,6 +154,7 @@ def _conditions(generator: Generator, view: View, first: int) -> dict[str, Any]:
         "eye": str(view.eye.identity),
         "distance": str(view.distance_identity(generator)),
         "place": view.place.name if view.place else None,
+        **({"side": side} if (side := view.side(generator)) < generator.resolution else {}),
         "first seed": first,
         "truncation": view.truncation,
         "noise": view.noise,

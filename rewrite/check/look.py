@@ -25,9 +25,10 @@ from rewrite.progress import Progress, quiet
 
 PARCEL = 2**26
 """Numbers of the images that are held at once."""
-BATCH = 16
+BATCH, PIXELS = 16, 2**20
+"""Images that are made at once at most, and their pixels: large ones are no faster together."""
 SIDE = 256
-"""Larger images are shown to a perceptual distance at this side."""
+"""Larger images are brought to this side before anything is done to them, or seen of them."""
 LEVELS = 127.5
 """Grey levels a unit of [-1, 1]."""
 
@@ -44,6 +45,15 @@ class View:
     segmenter: Segmenter | None = None
     truncation: float = 1.0
     noise: Noise = "const"
+
+    def side(self, generator: Generator) -> int:
+        """Of the images as they are looked at, in px.
+
+        What JPEG does to an image of 1024 px, which nobody sees, is no unit of what is seen at 64. An eye that sees
+        more than SIDE by itself is shown them as they are, as the published distances are.
+        """
+        own = self.eye.identity.resolution or 0
+        return generator.resolution if own > SIDE else min(generator.resolution, SIDE)
 
     def distance_identity(self, generator: Generator) -> Identity:
         """Of the distance as it is used here: on large images it sees them smaller."""
@@ -100,16 +110,17 @@ def look(
     remembered: Remembered | None = None, progress: Progress = quiet,
 ) -> Seen:  # fmt: skip
     """The seeds under no edit and under these. RewriteError if an image is not made of numbers."""
-    parcel = max(BATCH, PARCEL // (3 * generator.resolution**2))
+    side, size = view.side(generator), generator.resolution
+    parcel = max(BATCH, PARCEL // (3 * side**2))
     remembered = remembered or forgetful(generator)
     parts = []
     for start in range(0, len(seeds), parcel):
         some = seeds[start : start + parcel]
-        base = [remembered.once("before", batch, view.ways, partial(_before, generator, batch, view), images=True)
-                for batch in _batches(some)]  # fmt: skip
+        base = [remembered.once("before", batch, view.ways, partial(_before, generator, batch, view), side)
+                for batch in _batches(some, size)]  # fmt: skip
         with edits.applied(generator.module, *applied):
-            edited = [images(generator, batch, view) for batch in _batches(some)]
-        for batch, before, after in zip(_batches(some), base, edited, strict=True):
+            edited = [images(generator, batch, view) for batch in _batches(some, size)]
+        for batch, before, after in zip(_batches(some, size), base, edited, strict=True):
             progress("looking at seeds", start + batch[0] - some[0], len(seeds))
             parts.append(_compared(batch, before, after, view))
     progress("looking at seeds", len(seeds), len(seeds))
@@ -119,7 +130,7 @@ def look(
 def features(generator: Generator, seeds: Sequence[int], view: View, *, progress: Progress = quiet) -> Features:
     """Of the base alone."""
     found = []
-    for batch in _batches(seeds):
+    for batch in _batches(seeds, generator.resolution):
         progress("looking at held-out seeds", batch[0] - seeds[0], len(seeds))
         found.append(view.eye.of([images(generator, batch, view)]))
     progress("looking at held-out seeds", len(seeds), len(seeds))
@@ -127,7 +138,7 @@ def features(generator: Generator, seeds: Sequence[int], view: View, *, progress
 
 
 def images(generator: Generator, seeds: Sequence[int], view: View) -> Tensor:
-    """Images (N, 3, H, W) in [-1, 1] of the weights as they are, going round the classes of a conditional model."""
+    """Images (N, 3, side, side) in [-1, 1] of the weights as they are, of each class of a conditional model in turn."""
     label = [seed % generator.classes for seed in seeds] if generator.classes else None
     with torch.no_grad():
         ws = generator.styles(generator.latents(seeds), truncation=view.truncation, label=label)
@@ -136,7 +147,8 @@ def images(generator: Generator, seeds: Sequence[int], view: View) -> Tensor:
         raise RewriteError(
             f"an image of the seeds {seeds[0]} to {seeds[-1]} holds NaN or infinity; lower the strength of the edits"
         )
-    return made
+    side = view.side(generator)
+    return bicubic(made, side) if side < generator.resolution else made
 
 
 def distances(view: View, one: Tensor, *others: Tensor) -> list[Tensor]:
@@ -146,8 +158,9 @@ def distances(view: View, one: Tensor, *others: Tensor) -> list[Tensor]:
         return [found.cpu() for found in view.distance.several(*shown)]
 
 
-def _batches(seeds: Sequence[int]) -> list[Sequence[int]]:
-    return [seeds[start : start + BATCH] for start in range(0, len(seeds), BATCH)]
+def _batches(seeds: Sequence[int], resolution: int) -> list[Sequence[int]]:
+    count = min(BATCH, max(1, PIXELS // resolution**2))
+    return [seeds[start : start + count] for start in range(0, len(seeds), count)]
 
 
 def _before(generator: Generator, seeds: Sequence[int], view: View) -> Before:

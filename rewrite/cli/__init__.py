@@ -8,11 +8,13 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from rewrite.cli import heap
 from rewrite.cli.signals import guarded
 
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Run the command on these arguments (the process's own if None) and return its exit code."""
+    heap.keep()
     with guarded():
         from rewrite.cli.app import run
 
