@@ -119,20 +119,38 @@ def numbers(text: str) -> Numbers:
 def writable(text: str | Path) -> Path:
     """A path that a file can go to, its folder made when it is written; found out before any work is done."""
     path = Path(text)
-    if "\0" in str(path):
-        raise typer.BadParameter(f"{str(path)!r} holds a null byte; give the path of a file")
-    # Links are followed; one that is left leads to itself.
-    target = Path(os.path.realpath(path))
+    target = _real(path, "a file")
     if target.is_dir() or not path.name:
         raise typer.BadParameter(f"{str(path)!r} is a folder; give the path of a file in it")
     if os.path.lexists(target) and (target.is_symlink() or not target.is_file()):
         raise typer.BadParameter(f"{str(path)!r} is no regular file, and stays as it is; give another path")
-    folder = target.parent
-    while not folder.exists():
+    _may_hold(path, target.parent)
+    return path
+
+
+def folder(text: str | Path) -> Path:
+    """A path of a folder that files can go to, made when they are written; found out before any work is done."""
+    path = Path(text)
+    target = _real(path, "a folder")
+    if os.path.lexists(target) and not target.is_dir():
+        raise typer.BadParameter(f"{str(path)!r} is no folder; give the path of one")
+    _may_hold(path, target)
+    return path
+
+
+def _real(path: Path, what: str) -> Path:
+    """Where it leads, links followed; one that is left leads to itself."""
+    if "\0" in str(path):
+        raise typer.BadParameter(f"{str(path)!r} holds a null byte; give the path of {what}")
+    return Path(os.path.realpath(path))
+
+
+def _may_hold(path: Path, folder: Path) -> None:
+    """BadParameter unless files can be written to the folder, or to what of it is there."""
+    while not os.path.lexists(folder):
         folder = folder.parent
     if not folder.is_dir() or not os.access(folder, os.W_OK | os.X_OK):
         raise typer.BadParameter(f"{str(path)!r} cannot be written: {folder} is no folder that you may write to")
-    return path
 
 
 def apart(**paths: Path | None) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 import yaml
 
-from rewrite.cli.arguments import Noise, Numbers, Seeds, number, numbers, seeds
+from rewrite.cli.arguments import Noise, Numbers, Seeds, folder, number, numbers, seeds
 from rewrite.cli.generators import opened
 from rewrite.cli.options import Device, ModelName
 from rewrite.cli.voice import Voice, brief, facts_table, table
@@ -27,7 +27,10 @@ Layers = Annotated[
     typer.Option("--layer", "-l", metavar="NAME[,NAME]", help="Its layer, or layers; may be given again."),
 ]
 Count = Annotated[int, typer.Option("--count", "-k", min=1, max=1024, help="Directions at most.")]
-Folder = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for the gallery and the edits.")]
+Folder = Annotated[
+    Path,
+    typer.Option("--out", "-o", metavar="DIR", help="The folder for the gallery and the edits.", parser=folder),
+]
 Region = Annotated[
     str | None,
     typer.Option(
@@ -121,8 +124,6 @@ def navigate(
 
     methods.method(method)
     asked = _pairs(more or [])
-    if out.exists() and not out.is_dir():
-        raise typer.BadParameter(f"{str(out)!r} is no folder; give the path of one for --out")
     generator = opened(voice, model, device)
     generator = generator if label is None else generator.of_class(label)
     view = gallery.Shown(

@@ -31,7 +31,7 @@ KEYS = 32
 """Seeds that an ansatz is made by, at most."""
 ROOM = "navigation"
 """Where long searches are kept."""
-VERSION = 1
+VERSION = 2
 """Of this one."""
 
 
@@ -47,7 +47,8 @@ class Basis:
     def passes(self) -> dict[str, Json]:
         """What they cost: images made by the generator, and images differentiated, by vector and direction."""
         seeds, block, passes = len(self.answer.seeds), self.pairs.block, self.pairs.passes
-        return {"over_latents": passes, "latents": seeds, "block": block, "derivatives": 2 * seeds * block * passes}
+        ways = 1 if block == self.space.dimension else 2
+        return {"over_latents": passes, "latents": seeds, "block": block, "derivatives": ways * seeds * block * passes}
 
 
 def hessian(generator: Generator, options: Options) -> list[Found]:
@@ -90,6 +91,9 @@ def basis(generator: Generator, options: Options, count: int) -> Basis:
     path = keep.place(ROOM, VERSION, _conditions(answer, space, count)) if options.more.get("cache", True) else None
 
     def part(vectors: Tensor, batch: int) -> Tensor:
+        if len(vectors) == space.dimension:
+            # They span the space, so V H = (V H V') V, and V H V' takes derivatives forwards alone.
+            return answer.gram(space, vectors, batches[batch]) @ vectors / len(answer.seeds)
         return answer.products(space, vectors, batches[batch]) / len(answer.seeds)
 
     pairs = krylov.top(

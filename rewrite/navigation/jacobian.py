@@ -25,6 +25,8 @@ PIXELS = 2**15
 TANGENT_PIXELS = 2**21
 """Of the images of one chunk of tangents, about."""
 MOST_AT_ONCE = 32
+COLUMNS = 2**16
+"""Of embeddings, that are widened to float64 at once."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -62,8 +64,9 @@ class Answer:
     def gram(self, space: Subspace, vectors: Tensor, seeds: Sequence[int]) -> Tensor:
         """Sum over these seeds of (J v)' (J v), (k, k) float64."""
         seen = self._seen(seeds)
-        pushed = torch.cat([tangents.flatten(1) for tangents in self._pushed(seen, space, vectors)]).double()
-        return (pushed @ pushed.T).cpu()
+        pushed = torch.cat([tangents.flatten(1) for tangents in self._pushed(seen, space, vectors)])
+        wide = (part.double() for part in pushed.split(COLUMNS, 1))
+        return sum((part @ part.T for part in wide), pushed.new_zeros((), dtype=torch.float64)).cpu()
 
     def images(self, weight: Tensor, flow: Flow) -> Tensor:
         """Images (N, 3, H, W) of the layer with that weight and all after it, of a flow that enters its stage."""

@@ -20,11 +20,13 @@ from rewrite.progress import Progress, quiet
 
 OVERSAMPLING = 8
 """Columns of a block beyond the pairs that are asked for."""
+WHOLE = 4
+"""A space of at most so many blocks is multiplied whole, at once: iterations would cost as much."""
 OFTEN = 60.0
 """Seconds between two savings."""
 
 Part = Callable[[Tensor, int], Tensor]
-"""Vectors (k, d) and the number of a part to that part's share of the product (k, d)."""
+"""Orthonormal vectors (k, d) and the number of a part to that part's share of the product (k, d)."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -67,7 +69,8 @@ def top(
         raise RewriteError(
             f"{count} directions were asked of a space of {dimension}; ask for 1 to {dimension}, or for a larger ansatz"
         )
-    block = min(count + OVERSAMPLING, dimension)
+    block = count + OVERSAMPLING
+    block = dimension if dimension <= WHOLE * block else block
     state = _read(path) or _start(dimension, block)
     while True:
         state = _multiplied(part, parts, state, path, progress, what)

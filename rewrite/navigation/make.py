@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any
 
 import edits
@@ -38,14 +39,14 @@ def navigate(
     """
     judge = named(segmenter, device=generator.device.type) if isinstance(segmenter, str) else segmenter
     asked = Options(segmenter=judge, **options) if layer is None else Options((layer,), segmenter=judge, **options)
-    found = methods.method(method)(generator, asked)
-    names = {"segmenter": segmenter, "eye": eye}
-    facts = {key: name if isinstance(name, str) else None for key, name in names.items()}
-    recipes = [
-        written(generator, method, asked, distance=strength, seeds=seeds, index=i, **facts) for i in range(len(found))
-    ]
-    known = [replace(one, edit=replace(one.edit, recipe=recipe)) for one, recipe in zip(found, recipes, strict=True)]
+    recipe = partial(
+        written, generator, method, asked, segmenter=_name(segmenter), distance=strength, seeds=seeds, eye=_name(eye)
+    )
+    # A search may take an hour: what nobody can ask for is told before it.
+    search, _ = methods.method(method), recipe(index=0)
     place = _bench(generator, asked, seeds, eye)
+    found = search(generator, asked)
+    known = [replace(one, edit=replace(one.edit, recipe=recipe(index=i))) for i, one in enumerate(found)]
     return directions(known, place, method=method, strength=strength, segmenter=judge, progress=asked.progress)
 
 
@@ -88,6 +89,10 @@ def _measured(
     if named:
         notes |= {"does": named.says, "label": named.as_json()}
     return Direction(noted(edit, notes), one.name, method, dict(one.facts), calibration, named)
+
+
+def _name(given: object) -> str | None:
+    return given if isinstance(given, str) else None
 
 
 def _bench(generator: Generator, asked: Options, seeds: Sequence[int], eye: Extractor | str | None) -> Bench:

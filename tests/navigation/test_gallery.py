@@ -13,6 +13,7 @@ import edits
 import rewrite
 from rewrite.cli import main
 from rewrite.models import dcgan, save
+from rewrite.navigation import methods
 
 
 @pytest.fixture(scope="module")
@@ -60,6 +61,15 @@ def test_a_search_leaves_a_page_the_edits_and_the_figures(model, tmp_path, capfd
         assert sum(measured) / 2 == pytest.approx(facts["calibration"]["target"], rel=0.03)
         assert (tmp_path / "out" / facts["files"]["animation"]).read_bytes().startswith(b"GIF8")
         assert (tmp_path / "out" / facts["files"]["strip"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_place_that_cannot_hold_a_folder_is_told_before_the_search(model, tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr(methods, "method", lambda _: pytest.fail)
+    (tmp_path / "file").write_text("what it holds")
+    for out in (tmp_path / "file", tmp_path / "file" / "out"):
+        assert run(model, out, "--method", "spectrum") == 2
+        assert "no folder" in capfd.readouterr().err
+    assert (tmp_path / "file").read_text() == "what it holds"
 
 
 @pytest.mark.parametrize(

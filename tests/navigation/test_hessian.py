@@ -9,6 +9,7 @@ import edits
 from rewrite.errors import RewriteError
 from rewrite.navigation import krylov
 from rewrite.navigation.hessian import answer_of, basis, hessian
+from rewrite.navigation.jacobian import Answer
 from rewrite.navigation.methods import Options
 from rewrite.navigation.metric import metric
 from rewrite.navigation.subspace import Subspace, ansatz
@@ -63,6 +64,17 @@ def test_an_ansatz_and_a_region_are_those_of_a_dense_jacobian(case):
     assert found.space.dimension < answer_of(generator, asked).weight.numel()
     values = torch.linalg.eigvalsh(dense(generator, asked, found.space)).flip(0)[:4]
     assert torch.allclose(found.pairs.values, values, rtol=1e-3)
+
+
+def test_a_space_of_few_dimensions_takes_derivatives_forwards_alone(small, monkeypatch):
+    monkeypatch.setattr(Answer, "products", None)
+    asked = options("synthesis.b8.conv1", ansatz=1, count=2)
+    found = basis(small, asked, asked.count)
+    assert found.space.dimension == 9
+    assert found.passes == {"over_latents": 1, "latents": SEEDS, "block": 9, "derivatives": 9 * SEEDS}
+    matrix = dense(small, asked, found.space)
+    assert torch.allclose(found.pairs.values, torch.linalg.eigvalsh(matrix).flip(0)[:2], rtol=1e-4)
+    assert found.pairs.trace == pytest.approx(float(matrix.trace()), rel=1e-4)
 
 
 def test_a_distance_is_a_squared_length(case):

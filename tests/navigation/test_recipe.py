@@ -8,7 +8,7 @@ import torch
 import edits
 from edits.file import pack
 from rewrite.errors import RewriteError
-from rewrite.navigation import Where, again, navigate
+from rewrite.navigation import Where, again, methods, navigate
 from rewrite.regions import PNG_URL
 
 LAYER = "synthesis.b16.conv1"
@@ -131,8 +131,15 @@ def test_what_makes_no_direction_is_refused(small, how) -> None:
 
 
 @pytest.mark.parametrize(
-    ("more", "words"), [({"seeds": [1]}, "calibrate_on"), ({"strength": -1.0}, "distance is '-1.0'")]
+    ("more", "words"),
+    [
+        ({"seeds": [1]}, "calibrate_on"),
+        ({"strength": -1.0}, "distance is '-1.0'"),
+        ({"net": "pd-lite1"}, "pd-lite1"),
+        ({"eye": "nobody"}, "nobody"),
+    ],
 )
-def test_a_search_that_nobody_can_ask_for_is_refused(small, more, words) -> None:
+def test_what_nobody_can_ask_for_is_told_before_the_search(small, monkeypatch, more, words) -> None:
+    monkeypatch.setattr(methods, "method", lambda _: pytest.fail)
     with pytest.raises(RewriteError, match=words):
-        navigate(small, method="sefa", net="pixels", count=1, **more)
+        navigate(small, **{"method": "sefa", "net": "pixels", "count": 1} | more)

@@ -23,6 +23,8 @@ Space = Literal["w", "z"]
 """w is whatever the synthesis takes: in a family without a mapping it is z."""
 Layers = Sequence[str]
 """Each the name of a layer or site, or rows of ws as in "4-7" or "0,2-5"; none of them means all."""
+DIGITS = 10
+"""Of the number of a row: fewer than these."""
 SAME = 1e-4
 """Largest difference, relative to the largest value, of what counts as the same computation in single precision."""
 
@@ -203,10 +205,7 @@ def _chosen(found: Sequence[Site], layers: Sequence[str]) -> tuple[Site, ...]:
     most = max((row for site in found for row in site.rows), default=-1)
     for wanted in layers:
         if wanted[:1].isdecimal():
-            rows = _numbers(wanted)
-            if max(rows) > most:
-                known = f"rows 0 to {most} of ws" if most >= 0 else "names, as all layers read one code"
-                raise RewriteError(f"layers {wanted!r} are not all there; expected {known}")
+            rows = _numbers(wanted, most)
             chosen |= {site.name for site in found if rows & set(site.rows)}
         else:
             inside = {site.name for site in found if f"{site.name}.".startswith(f"{wanted}.")}
@@ -218,13 +217,18 @@ def _chosen(found: Sequence[Site], layers: Sequence[str]) -> tuple[Site, ...]:
     return tuple(site for site in found if site.name in chosen)
 
 
-def _numbers(text: str) -> set[int]:
+def _numbers(text: str, most: int) -> set[int]:
+    """The rows that it names, of those from 0 to `most`."""
     numbers: set[int] = set()
     for part in text.split(","):
         start, dash, stop = part.strip().partition("-")
-        if not start.isdecimal() or (dash and not stop.isdecimal()) or (dash and int(stop) < int(start)):
+        ends = [start, stop] if dash else [start]
+        if not all(end.isdecimal() and len(end) < DIGITS for end in ends) or int(ends[-1]) < int(start):
             raise RewriteError(f"layers is {text!r}; expected rows of ws as in 4-7 or 0,2-5, or names of sites")
-        numbers |= set(range(int(start), int(stop or start) + 1))
+        if int(ends[-1]) > most:
+            known = f"rows 0 to {most} of ws" if most >= 0 else "names, as all layers read one code"
+            raise RewriteError(f"layers {text!r} are not all there; expected {known}")
+        numbers |= set(range(int(start), int(ends[-1]) + 1))
     return numbers
 
 
