@@ -68,7 +68,7 @@ def gallery(
         name = f"{i:02d}-{_slug(direction.name)}"
         path = out / FOLDER / f"{name}.safetensors"
         direction.edit.save(path)
-        strengths = [one for one in shown.strengths if accepts(direction.edit, one)]
+        strengths = [one for one in dict.fromkeys(shown.strengths) if accepts(direction.edit, one)] or [0.0, 1.0]
         strips = _strips(generator, direction, strengths, shown)
         picture = _sheet(strips, strengths, shown)
         files = {"edit": f"{FOLDER}/{path.name}"}

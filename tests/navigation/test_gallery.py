@@ -25,9 +25,9 @@ def model(tmp_path_factory):
     return path
 
 
-def run(model, out, *more):
+def run(model, out, *more, layer="main.3"):
     asked = [
-        "navigate", str(model), "--layer", "main.3", "--out", str(out), "--count", "2", "--net", "pixels",
+        "navigate", str(model), "--layer", layer, "--out", str(out), "--count", "2", "--net", "pixels",
         "--eye", "none", "--calibrate-on", "0-3", "--latents", "4", "--image-size", "16", "--json", *more,
     ]  # fmt: skip
     return main(asked)
@@ -61,6 +61,19 @@ def test_a_search_leaves_a_page_the_edits_and_the_figures(model, tmp_path, capfd
         assert sum(measured) / 2 == pytest.approx(facts["calibration"]["target"], rel=0.03)
         assert (tmp_path / "out" / facts["files"]["animation"]).read_bytes().startswith(b"GIF8")
         assert (tmp_path / "out" / facts["files"]["strip"]).read_bytes().startswith(b"\x89PNG")
+
+
+def test_a_strength_asked_for_twice_is_shown_once(model, tmp_path):
+    for name, strengths in (("once", "1,0"), ("twice", "1,1,0,1")):
+        assert run(model, tmp_path / name, "--method", "spectrum", "--strips", "--strengths", strengths) == 0
+    once, twice = (sorted((tmp_path / name).glob("*.png")) for name in ("once", "twice"))
+    assert [one.read_bytes() for one in once] == [one.read_bytes() for one in twice] != []
+
+
+def test_a_move_to_a_place_is_shown_where_it_is_one(model, tmp_path):
+    asked = ["--with", "form=projective", "--strengths", "-1,2", "--gif", "--strips"]
+    assert run(model, tmp_path / "out", "--method", "sefa", *asked, layer="main.0") == 0
+    assert "strengths 0, 1" in (tmp_path / "out" / "gallery.html").read_text()
 
 
 def test_a_place_that_cannot_hold_a_folder_is_told_before_the_search(model, tmp_path, monkeypatch, capfd):
