@@ -1,7 +1,8 @@
 """Methods at equal effect: each direction as strong as it must be for the same change of a factor; what else changes?
 
-python scripts/equal_effect.py                              all methods of scripts/factors.py
-python scripts/equal_effect.py --seeds 12 --bench 4 --latents 4 --count 4 --only sefa --only spectrum       small
+python scripts/factors.py --out FOUND                       finds them
+python scripts/equal_effect.py FOUND
+python scripts/equal_effect.py FOUND --seeds 12 --bench 4   small
 
 The directions are those that scripts/factors.py shows: of each method the purest of a large effect. The strength is
 sought at which the factor's reading changes, from -S to S, by a stated share of what lies between two seeds. Then the
@@ -11,13 +12,15 @@ distance from the unedited ones, and its share on the factor's own classes.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated
 
 import torch
 import typer
-from factors import FIRST, Candidate, best, candidates, prepared, readings
+from factors import FIRST, prepared, readings
 from scenes.classes import LABEL
 from scenes.factors import FACTORS, Factor
 
@@ -29,10 +32,20 @@ from rewrite.navigation.reach import CLOSE, reach
 
 
 @dataclass(frozen=True)
+class Shown:
+    """A direction as the table of factors shows it."""
+
+    search: str
+    name: str
+    says: str
+    edit: edits.Edit
+
+
+@dataclass(frozen=True)
 class Row:
     """A direction at the strength of equal effect; effects are shares of what lies between two seeds."""
 
-    candidate: Candidate
+    shown: Shown
     strength: float
     effect: float
     reached: bool
@@ -44,7 +57,7 @@ class Row:
 
 
 def compared(
-    generator: Generator, judge: Segmenter, place: Bench, seeds: Sequence[int], one: Candidate, factor: Factor,
+    generator: Generator, judge: Segmenter, place: Bench, seeds: Sequence[int], one: Shown, factor: Factor,
     target: float,
 ) -> Row:  # fmt: skip
     """The direction at the strength at which its effect on the factor is the target."""
@@ -90,7 +103,7 @@ def table(rows: Sequence[tuple[Factor, Row]], target: float) -> str:
     for factor, row in rows:
         short = "" if row.reached else " (all it reaches)"
         lines.append(
-            f"| {factor.name} | {row.candidate.search} | {row.candidate.name} | {row.candidate.label.says} "
+            f"| {factor.name} | {row.shown.search} | {row.shown.name} | {row.shown.says} "
             f"| {row.strength:.2f} | {row.effect:.2f}{short} | {sum(row.others) / len(row.others):.2f} "
             f"| {max(row.others):.2f} | {row.distance:.3f} | {row.inside:.0%} |"
         )
@@ -98,11 +111,10 @@ def table(rows: Sequence[tuple[Factor, Row]], target: float) -> str:
 
 
 def equal_effect(
+    found: Annotated[Path, typer.Argument(help="What `scripts/factors.py --out` left.")],
     target: Annotated[float, typer.Option(help="The effect: a share of what lies between two seeds.")] = 0.5,
     seeds: Annotated[int, typer.Option(help="Seeds that the factors are read on.")] = 64,
     bench_seeds: Annotated[int, typer.Option("--bench", help="Seeds that distances are measured on.")] = 16,
-    latents: Annotated[int, typer.Option(help="Seeds that a method looks at.")] = 32,
-    count: Annotated[int, typer.Option(help="Directions of each search.")] = 12,
     only: Annotated[list[str] | None, typer.Option(help="Searches that begin so; may be given again.")] = None,
     threads: Annotated[int, typer.Option(help="Threads that torch computes with.")] = 2,
 ) -> None:
@@ -110,13 +122,15 @@ def equal_effect(
     torch.set_num_threads(threads)
     generator, judge, place = prepared(bench_seeds)
     read = range(FIRST, FIRST + seeds)
-    found = list(candidates(generator, judge, place, read, only=only or [], count=count, latents=latents, strength=2.0))
+    told = json.loads((found / "factors.json").read_text())
     rows = []
     for factor in FACTORS:
-        for search in dict.fromkeys(one.search for one in found):
-            one = best([each for each in found if each.search == search], factor.name)
-            rows.append((factor, compared(generator, judge, place, read, one, factor, target)))
-            print(f"{factor.name}: {search}: {one.name}", flush=True)
+        for one in told:
+            if factor.name in one["shows"] and (not only or any(one["search"].startswith(name) for name in only)):
+                edit = edits.load(found / f"{one['content']}.safetensors")
+                shown = Shown(one["search"], one["name"], one["says"], edit)
+                rows.append((factor, compared(generator, judge, place, read, shown, factor, target)))
+                print(f"{factor.name}: {shown.search}: {shown.name}", flush=True)
     print(table(rows, target))
 
 

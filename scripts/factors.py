@@ -142,6 +142,11 @@ def candidates(
             yield Candidate(search, found.name, edit, said, low.effects(high, spread), low.turned(high))
 
 
+def by_search(found: Sequence[Candidate]) -> dict[str, list[Candidate]]:
+    """In the order of the searches."""
+    return {search: [one for one in found if one.search == search] for search in {one.search: None for one in found}}
+
+
 def best(found: Sequence[Candidate], factor: str) -> Candidate:
     """The purest of those with a large effect on the factor."""
     least = LARGE * max(one.effects[factor] for one in found)
@@ -161,8 +166,7 @@ def table(found: Sequence[Candidate], strength: float) -> str:
         f"| turned, from {-strength:g} to {strength:g} | others turned |",
         "|---|---|---|---|---:|---:|---:|---:|",
     ]
-    for search in dict.fromkeys(one.search for one in found):
-        of = [one for one in found if one.search == search]
+    for search, of in by_search(found).items():
         for factor in FACTORS:
             one = best(of, factor.name)
             mark = "" if one.label.main in factor.classes else " (not this factor's)"
@@ -207,7 +211,7 @@ def factors(
     strength: Annotated[float, typer.Option(help="S: strengths -S and S are compared.")] = 2.0,
     only: Annotated[list[str] | None, typer.Option(help="Searches that begin so; may be given again.")] = None,
     check: Annotated[bool, typer.Option("--check", help="Only read the renderer's scenes.")] = False,
-    out: Annotated[Path | None, typer.Option(help="A folder for factors.md, factors.json and the edits.")] = None,
+    out: Annotated[Path | None, typer.Option(help="A folder for factors.md, factors.json and the edits shown.")] = None,
     threads: Annotated[int, typer.Option(help="Threads that torch computes with.")] = 2,
 ) -> None:
     """A table method x factor of effect and leak."""
@@ -228,15 +232,18 @@ def factors(
     if out is not None:
         out.mkdir(parents=True, exist_ok=True)
         write_atomically(out / "factors.md", (text + "\n").encode())
-        told = [
-            {"search": one.search, "name": one.name, "says": one.label.says, "effects": one.effects,
-             "turned": one.turned, "content": one.edit.content}
-            for one in found
-        ]  # fmt: skip
+        told = []
+        for search, of in by_search(found).items():
+            shown = {factor.name: best(of, factor.name) for factor in FACTORS}
+            for one in of:
+                shows = [name for name, that in shown.items() if that is one]
+                told.append({
+                    "search": search, "name": one.name, "says": one.label.says, "effects": one.effects,
+                    "turned": one.turned, "content": one.edit.content, "shows": shows,
+                })  # fmt: skip
+                if shows:
+                    one.edit.save(out / f"{one.edit.content}.safetensors")
         write_atomically(out / "factors.json", json.dumps(told, indent=2).encode())
-        for factor in FACTORS:
-            one = best(found, factor.name)
-            one.edit.save(out / f"{factor.name.replace(' ', '-')}.safetensors")
 
 
 def _told(effects: Mapping[str, float]) -> str:
