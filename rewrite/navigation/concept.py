@@ -14,10 +14,10 @@ from torch import Tensor
 
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator
-from rewrite.navigation import where
+from rewrite.navigation import methods
 from rewrite.navigation.direction import Found, kernel_edit, short
-from rewrite.navigation.hessian import STEP, basis
-from rewrite.navigation.methods import Options, number
+from rewrite.navigation.hessian import KNOWN, STEP, basis
+from rewrite.navigation.methods import Options, only, whole
 from rewrite.navigation.where import Where
 
 BASIS = 4
@@ -33,10 +33,13 @@ def concept(generator: Generator, options: Options) -> list[Found]:
     of the whole change are searched in (4 a direction, 16 at least), and what `hessian` takes. RewriteError where
     there is no inside, or it is nowhere to be seen.
     """
-    inside = _inside(options)
+    only(options, "vectors", *KNOWN)
+    inside = methods.placed(options)
+    if inside is None:
+        raise RewriteError("the method `concept` needs a place: give a region, or a segmenter and one of its concepts")
     everywhere = Where("everywhere", lambda images: torch.ones_like(images[:, :1]), seed=inside.seed)
     space_wide = replace(options, region=everywhere if inside.seed is not None else None)
-    many = int(number(options, "vectors", max(16, BASIS * options.count)))
+    many = whole(options, "vectors", max(16, BASIS * options.count))
     if many < options.count:
         raise RewriteError(f"{options.count} directions were asked of {many} vectors; give `vectors` as many, or more")
     found = basis(generator, space_wide, many)
@@ -81,11 +84,3 @@ def most(within: Tensor, rest: Tensor, count: int) -> tuple[Tensor, Tensor]:
     ratios, found = torch.linalg.eigh((small + small.T) / 2)
     mixes = torch.linalg.solve_triangular(factor.T, found, upper=True).T.flip(0)[:count]
     return ratios.flip(0)[:count], mixes / mixes.norm(dim=1, keepdim=True)
-
-
-def _inside(options: Options) -> Where:
-    if options.region is not None:
-        return options.region
-    if options.segmenter is None or options.concept is None:
-        raise RewriteError("the method `concept` needs a place: give a region, or a segmenter and one of its concepts")
-    return where.concept(options.segmenter, options.concept)

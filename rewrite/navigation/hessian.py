@@ -21,7 +21,7 @@ from rewrite.generator import Generator, Layer
 from rewrite.navigation import krylov
 from rewrite.navigation.direction import Found, kernel_edit, short
 from rewrite.navigation.jacobian import Answer
-from rewrite.navigation.methods import Options, number
+from rewrite.navigation.methods import Options, number, only, whole
 from rewrite.navigation.metric import SIDE, metric
 from rewrite.navigation.subspace import Subspace, ansatz
 
@@ -31,6 +31,8 @@ KEYS = 32
 """Seeds that an ansatz is made by, at most."""
 ROOM = "navigation"
 """Where long searches are kept."""
+KNOWN = ("tolerance", "passes", "cache")
+"""What `more` may hold."""
 VERSION = 2
 """Of this one."""
 
@@ -58,6 +60,7 @@ def hessian(generator: Generator, options: Options) -> list[Found]:
     (of residuals, 0.02 of each eigenvalue), `passes` (8 at most) and `cache` (True: what was found is kept and gone on
     from).
     """
+    only(options, *KNOWN)
     found = basis(generator, options, options.count)
     size = STEP * float(found.answer.weight.norm())
     made = []
@@ -88,7 +91,9 @@ def basis(generator: Generator, options: Options, count: int) -> Basis:
         latents=seeds, truncation=options.truncation, noise=options.noise, progress=options.progress,
     )  # fmt: skip
     batches = answer.batches()
-    path = keep.place(ROOM, VERSION, _conditions(answer, space, count)) if options.more.get("cache", True) else None
+    ends = {"tolerance": number(options, "tolerance", 0.02), "passes": whole(options, "passes", 8)}
+    conditions = _conditions(answer, space, count) | ends
+    path = keep.place(ROOM, VERSION, conditions) if options.more.get("cache", True) else None
 
     def part(vectors: Tensor, batch: int) -> Tensor:
         if len(vectors) == space.dimension:
@@ -97,10 +102,15 @@ def basis(generator: Generator, options: Options, count: int) -> Basis:
         return answer.products(space, vectors, batches[batch]) / len(answer.seeds)
 
     pairs = krylov.top(
-        part, len(batches), space.dimension, count,
-        tolerance=number(options, "tolerance", 0.02), passes=int(number(options, "passes", 8)),
+        part, len(batches), space.dimension, count, tolerance=ends["tolerance"], passes=int(ends["passes"]),
         path=path, progress=options.progress, what=f"hessian of {answer.layer.name}",
     )  # fmt: skip
+    if not float(pairs.values[0]) > 0:
+        where = "" if options.region is None else f" in {options.region.name}"
+        raise RewriteError(
+            f"no change of {answer.layer.name} shows{where} on {len(answer.seeds)} images; look at more images, "
+            f"elsewhere, or at another layer"
+        )
     return Basis(answer, space, pairs)
 
 

@@ -26,9 +26,9 @@ from rewrite.generator import Generator
 from rewrite.navigation import methods
 from rewrite.navigation.calibration import SHARE, bench
 from rewrite.navigation.direction import Found, kernel_edit, scaled, short
-from rewrite.navigation.hessian import ROOM, answer_of
+from rewrite.navigation.hessian import KNOWN, ROOM, answer_of
 from rewrite.navigation.jacobian import Answer
-from rewrite.navigation.methods import Options
+from rewrite.navigation.methods import Options, number, only, whole
 
 STEPS, BATCH, RATE = 2000, 8, 1e-3
 VECTORS = 2
@@ -74,17 +74,19 @@ def learned(generator: Generator, options: Options) -> list[Found]:
     `more` may hold `basis` (`hessian` or `spectrum`), `vectors` (2 a direction), `steps` (2000), `batch` (8), `rate`
     (0.001), `cache`, and what the basis takes. An interrupted training goes on to the same bits.
     """
+    only(options, "basis", "vectors", "steps", "batch", "rate", *KNOWN)
     more: dict[str, Any] = {
-        "basis": "hessian",
-        "vectors": VECTORS * options.count,
-        "steps": STEPS,
-        "batch": BATCH,
-        "rate": RATE,
+        "basis": options.more.get("basis", "hessian"),
+        "vectors": whole(options, "vectors", VECTORS * options.count),
+        "steps": whole(options, "steps", STEPS),
+        "batch": whole(options, "batch", BATCH),
+        "rate": number(options, "rate", RATE),
+        "cache": options.more.get("cache", True),
     }
-    more |= dict(options.more)
     if more["basis"] not in ("hessian", "spectrum"):
         raise RewriteError(f"basis is {more['basis']!r}; expected `hessian` or `spectrum`")
-    found = methods.method(more["basis"])(generator, replace(options, count=int(more["vectors"])))
+    own = {name: value for name, value in options.more.items() if name in KNOWN and more["basis"] == "hessian"}
+    found = methods.method(more["basis"])(generator, replace(options, count=more["vectors"], more=own))
     answer = answer_of(generator, options)
     between = bench(
         generator, answer.metric, seeds=range(4), truncation=options.truncation, noise=options.noise
@@ -96,7 +98,7 @@ def learned(generator: Generator, options: Options) -> list[Found]:
     for rank, k in enumerate(accuracy.argsort(descending=True, stable=True).tolist()):
         facts = {
             "accuracy": short(float(accuracy[k])), "accuracy_of_all": short(float(accuracy.mean())),
-            "basis": more["basis"], "steps": int(more["steps"]),
+            "basis": more["basis"], "steps": more["steps"],
         }  # fmt: skip
         edit = kernel_edit(
             generator, answer.layer, mixture([one.operations[answer.layer.weight][0] for one in vectors],
@@ -143,15 +145,15 @@ def _dense(generator: Generator, answer: Answer, edit: edits.Edit) -> Tensor:
 
 def _trained(answer: Answer, changes: Tensor, options: Options, more: dict[str, Any]) -> tuple[Tensor, Tensor]:
     """Coefficients (K, m) of unit rows, and accuracies (K,) on seeds that were not trained on."""
-    count, batch, steps = options.count, int(more["batch"]), int(more["steps"])
+    count, batch, steps = options.count, more["batch"], more["steps"]
     device = changes.device
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
         network = Reconstructor(count).to(device)
         mixes = nn.Parameter(torch.randn(count, len(changes)).to(device))
-    optimiser = torch.optim.Adam([mixes, *network.parameters()], lr=float(more["rate"]))
+    optimiser = torch.optim.Adam([mixes, *network.parameters()], lr=more["rate"])
     path = None
-    if more.get("cache", True):
+    if more["cache"]:
         path = keep.place(ROOM, VERSION, {
             "method": "learned", "weights": keep.digest(state(answer.generator.module)), "layer": answer.layer.name,
             "changes": keep.digest({"changes": changes}), "count": count, "batch": batch, "rate": more["rate"],

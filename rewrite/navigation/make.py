@@ -43,7 +43,7 @@ def navigate(
         written, generator, method, asked, segmenter=_name(segmenter), distance=strength, seeds=seeds, eye=_name(eye)
     )
     # A search may take an hour: what nobody can ask for is told before it.
-    search, _ = methods.method(method), recipe(index=0)
+    search, _ = _search(method, asked), recipe(index=0)
     place = _bench(generator, asked, seeds, eye)
     found = search(generator, asked)
     known = [replace(one, edit=replace(one.edit, recipe=recipe(index=i))) for i, one in enumerate(found)]
@@ -56,7 +56,7 @@ def again(generator: Generator, recipe: Any, *, progress: Progress = quiet) -> e
     search = asked.direction
     generator = generator if search.label in (None, generator.held) else generator.of_class(search.label or 0)
     options = search.options(generator.device.type, progress)
-    found = methods.method(search.method)(generator, options)
+    found = _search(search.method, options)(generator, options)
     if search.index >= len(found):
         raise RewriteError(
             f"the recipe asks for direction {search.index} of {search.method}, which finds {len(found)}; ask for 0 to "
@@ -89,6 +89,17 @@ def _measured(
     if named:
         notes |= {"does": named.says, "label": named.as_json()}
     return Direction(noted(edit, notes), one.name, method, dict(one.facts), calibration, named)
+
+
+def _search(name: str, options: Options) -> methods.Method:
+    """The method of that name; RewriteError for a place that it does not look at."""
+    found = methods.method(name)
+    if options.region is not None and name in methods.PLACELESS:
+        raise RewriteError(
+            f"{name} looks at no place on images, and {options.region.name} was given; leave it out, or use hessian, "
+            f"concept, stylespace, lowrankgan or resefa"
+        )
+    return found
 
 
 def _name(given: object) -> str | None:

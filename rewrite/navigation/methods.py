@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from importlib import import_module
@@ -11,7 +12,7 @@ from rewrite.concepts import Segmenter
 from rewrite.errors import RewriteError, nearest
 from rewrite.generator import Generator, Noise
 from rewrite.navigation.direction import Found
-from rewrite.navigation.where import Where
+from rewrite.navigation.where import Where, concept
 from rewrite.progress import Progress, quiet
 
 
@@ -42,11 +43,33 @@ class Options:
 
 
 def number(options: Options, name: str, default: float) -> float:
-    """An option that only one method knows; RewriteError where it is no number."""
+    """An option that only one method knows; RewriteError where it is no finite number above 0."""
     found = options.more.get(name, default)
-    if isinstance(found, bool) or not isinstance(found, int | float):
-        raise RewriteError(f"{name} is {found!r}; expected a number")
+    if isinstance(found, bool) or not isinstance(found, int | float) or not 0 < found < math.inf:
+        raise RewriteError(f"{name} is {found!r}; expected a number above 0")
     return found
+
+
+def whole(options: Options, name: str, default: int) -> int:
+    """The same of a whole number, from 1 up."""
+    found = options.more.get(name, default)
+    if isinstance(found, bool) or not isinstance(found, int) or found < 1:
+        raise RewriteError(f"{name} is {found!r}; expected a whole number from 1 up")
+    return found
+
+
+def only(options: Options, *known: str) -> None:
+    """RewriteError, naming the nearest, for an option in `more` that is none of these."""
+    for name in options.more:
+        if name not in known:
+            raise RewriteError(f"the method knows no option {name!r}; nearest: {nearest(name, known) or 'none'}")
+
+
+def placed(options: Options) -> Where | None:
+    """The region that is asked for, or the pixels of the concept; None where neither is."""
+    if options.region is not None or options.segmenter is None or options.concept is None:
+        return options.region
+    return concept(options.segmenter, options.concept)
 
 
 Method = Callable[[Generator, Options], list[Found]]
@@ -70,6 +93,8 @@ METHODS: dict[str, str] = {
     "ganalyze": "rewrite.navigation.latent.methods:ganalyze",
 }
 """Name to `module:function`, imported when first asked for."""
+PLACELESS = frozenset({"spectrum", "sefa", "ganspace", "steerability", "first-layer", "continuous"})
+"""Those that look at no place on images."""
 
 
 def method(name: str) -> Method:

@@ -12,7 +12,7 @@ from rewrite.generator import Generator, Layer
 from rewrite.memory import canonical, style_of
 from rewrite.navigation.direction import Found, kernel_edit, short
 from rewrite.navigation.hessian import KEYS, STEP, layer_of
-from rewrite.navigation.methods import Options
+from rewrite.navigation.methods import Options, only
 from rewrite.navigation.subspace import steerable, stored
 
 
@@ -23,6 +23,7 @@ def spectrum(generator: Generator, options: Options) -> list[Found]:
     out; it is removed in the mean over styles, so that gains stay as they are to first order. Such a change is dense;
     others have rank one.
     """
+    only(options)
     layer = layer_of(generator, options)
     steerable(layer)
     weight = canonical(layer, generator.module.state_dict()[layer.weight]) / layer.scale

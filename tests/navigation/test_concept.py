@@ -116,6 +116,22 @@ def test_interrupted_learning_goes_on_to_the_same_bits(panes, tmp_path, monkeypa
     assert [one.facts for one in again] == [one.facts for one in whole]
 
 
+@pytest.mark.parametrize(
+    ("more", "words"),
+    [
+        ({"steps": 0}, "steps is 0"),
+        ({"batch": -1}, "batch is -1"),
+        ({"rate": float("nan")}, "rate is nan"),
+        ({"vectors": "many"}, "vectors is 'many'"),
+        ({"step": 3}, "nearest: steps"),
+        ({"basis": "sefa"}, "basis is 'sefa'"),
+    ],
+)
+def test_learning_that_nobody_can_ask_for_is_refused(small, more, words):
+    with pytest.raises(RewriteError, match=words):
+        learned(small, Options(layers=("synthesis.b32.conv1",), count=1, net="pixels", more=more))
+
+
 def test_learning_in_a_low_rank_ansatz_stays_low_rank(small):
     options = Options(
         layers=("synthesis.b32.conv1",), count=2, latents=2, net="pixels", size=8, ansatz=2,

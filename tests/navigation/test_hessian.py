@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from dataclasses import replace
+
 import pytest
 import torch
 
@@ -13,7 +16,7 @@ from rewrite.navigation.jacobian import Answer
 from rewrite.navigation.methods import Options
 from rewrite.navigation.metric import metric
 from rewrite.navigation.subspace import Subspace, ansatz
-from rewrite.navigation.where import box
+from rewrite.navigation.where import Where, box
 from rewrite.progress import quiet
 
 SEEDS = 3
@@ -158,6 +161,16 @@ def test_an_interrupted_search_goes_on_to_the_same_bits(small, tmp_path, monkeyp
     assert next(done for what, done in said if what.startswith("hessian")) > 0
 
 
+def test_a_search_is_the_same_whatever_was_kept(small):
+    rough = options("synthesis.b32.conv1", ansatz=3, count=1, more={"tolerance": 0.9, "passes": 2})
+    thorough = options("synthesis.b32.conv1", ansatz=3, count=1, more={"tolerance": 1e-6, "passes": 4})
+    basis(small, thorough, 1)
+    after = basis(small, rough, 1).pairs
+    alone = basis(small, replace(rough, more={**rough.more, "cache": False}), 1).pairs
+    assert torch.equal(after.vectors, alone.vectors)
+    assert after.passes == alone.passes < basis(small, thorough, 1).pairs.passes
+
+
 def test_the_subspace_is_orthonormal_and_adjoint(case):
     generator, name = case
     layer = generator.layer(name)
@@ -196,3 +209,15 @@ def test_refusals(small):
         hessian(small, options("synthesis.b8.conv1", ansatz=99))
     with pytest.raises(RewriteError, match="directions were asked"):
         hessian(small, options("synthesis.b8.conv1", ansatz=1, count=10))
+    nowhere = Where("nowhere", lambda images: torch.zeros_like(images[:, :1]))
+    with pytest.raises(RewriteError, match="shows in nowhere"):
+        hessian(small, options("synthesis.b8.conv1", ansatz=1, region=nowhere))
+    for more, words in (
+        ({"pases": 3}, "nearest: passes"),
+        ({"passes": 0}, "whole number"),
+        ({"passes": math.inf}, "whole number"),
+        ({"tolerance": math.nan}, "above 0"),
+        ({"tolerance": "small"}, "above 0"),
+    ):
+        with pytest.raises(RewriteError, match=words):
+            hessian(small, options("synthesis.b8.conv1", ansatz=1, more=more))

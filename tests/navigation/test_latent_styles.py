@@ -115,6 +115,8 @@ def test_channels_of_a_concept_are_consistent_and_move_it(small):
 def test_channels_of_a_region_need_one(small):
     with pytest.raises(rewrite.RewriteError, match="no region"):
         stylespace(small, Options(more={"samples": 50}))
+    with pytest.raises(rewrite.RewriteError, match="two at least"):
+        stylespace(small, Options(region=box([0, 0, 0.5, 0.5]), more={"samples": 1}))
     walks = stylespace(small, Options(count=4, latents=4, region=box([0, 0, 0.5, 0.5]), more={"samples": 100}))
     shares = [walk.facts["share"] for walk in walks]
     assert shares == sorted(shares, reverse=True)

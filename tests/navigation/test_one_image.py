@@ -13,12 +13,13 @@ from rewrite.navigation.calibration import accepts
 from rewrite.navigation.concept import concept
 from rewrite.navigation.hessian import basis
 from rewrite.navigation.latent.interfacegan import interfacegan
-from rewrite.navigation.latent.regional import energies
+from rewrite.navigation.latent.regional import energies, lowrankgan, resefa
 from rewrite.navigation.latent.sefa import sefa
 from rewrite.navigation.latent.sites import sites
+from rewrite.navigation.latent.stylespace import stylespace
 from rewrite.navigation.latent.walk import found
 from rewrite.navigation.metric import metric
-from rewrite.navigation.where import box
+from rewrite.navigation.where import Where, box
 
 LAYER = "synthesis.b8.conv1"
 CORNER = box([0, 0, 0.5, 0.5])
@@ -63,6 +64,35 @@ def test_latent_directions_of_a_place_on_one_image(small):
     assert all(torch.equal(one, other) for one, other in zip(ours, first, strict=True))
     with pytest.raises(RewriteError, match="place on one"):
         interfacegan(small, Options(region=CORNER.on(2), segmenter=None, more={"samples": 40}))
+
+
+@pytest.mark.parametrize("method", [lowrankgan, resefa, stylespace])
+def test_a_place_that_is_nowhere_is_refused(small, method):
+    nowhere = Where("nowhere", lambda images: torch.zeros_like(images[:, :1]))
+    more = {"samples": 16} if method is stylespace else {"syntheses": 2, "side": 4}
+    with pytest.raises(RewriteError, match="nowhere is in none of 2 images"):
+        method(small, Options(region=nowhere, latents=2, more=more))
+
+
+def test_a_place_that_is_everywhere_leaves_nothing_to_hold_still(small):
+    with pytest.raises(RewriteError, match="box 0,0,1,1 leaves nothing"):
+        resefa(small, Options(region=box([0, 0, 1, 1]), more={"syntheses": 2, "side": 4}))
+
+
+def test_a_concept_is_a_place_too(small):
+    class Halves:
+        classes = ("left", "right")
+
+        def __call__(self, images):
+            scores = torch.zeros(len(images), 2, *images.shape[2:])
+            half = images.shape[3] // 2
+            scores[:, 0, :, :half] = scores[:, 1, :, half:] = 1
+            return scores
+
+    more = {"syntheses": 2, "side": 8}
+    of_concept = resefa(small, Options(segmenter=Halves(), concept="left", count=1, more=more))
+    of_box = resefa(small, Options(region=box([0, 0, 0.5, 1]), count=1, more=more))
+    assert of_concept[0].facts == of_box[0].facts
 
 
 def test_a_recipe_says_the_image_and_the_place(small):

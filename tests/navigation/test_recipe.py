@@ -8,7 +8,7 @@ import torch
 import edits
 from edits.file import pack
 from rewrite.errors import RewriteError
-from rewrite.navigation import Where, again, methods, navigate
+from rewrite.navigation import Where, again, methods, navigate, where
 from rewrite.regions import PNG_URL
 
 LAYER = "synthesis.b16.conv1"
@@ -38,8 +38,6 @@ def _one_thread():
 
 @pytest.fixture
 def place():
-    from rewrite.navigation import where
-
     return where.box(BOX)
 
 
@@ -70,8 +68,6 @@ def test_a_mask_is_part_of_the_recipe(small, tmp_path) -> None:
     import io
 
     from PIL import Image
-
-    from rewrite.navigation import where
 
     stream = io.BytesIO()
     picture = Image.new("L", (8, 8))
@@ -114,7 +110,7 @@ REFUSED = {
     "an option of another kind": ({"direction": {"method": "sefa", "with": {"images": 3}}}, "something like 'last'"),
     "an option that is no number": (
         {"direction": {"method": "hessian", "layers": [LAYER], "net": "pixels", "with": {"passes": "many"}}},
-        "passes is 'many'; expected a number",
+        "passes is 'many'; expected a whole number",
     ),
     "a strength without end": ({"direction": {"method": "sefa"}, "strength": 1e9}, "strength is"),
     "one seed to calibrate on": ({"direction": {"method": "sefa", "calibrate_on": [1]}}, "direction.calibrate_on is"),
@@ -137,6 +133,7 @@ def test_what_makes_no_direction_is_refused(small, how) -> None:
         ({"strength": -1.0}, "distance is '-1.0'"),
         ({"net": "pd-lite1"}, "pd-lite1"),
         ({"eye": "nobody"}, "nobody"),
+        ({"region": where.box(BOX)}, "sefa looks at no place"),
     ],
 )
 def test_what_nobody_can_ask_for_is_told_before_the_search(small, monkeypatch, more, words) -> None:

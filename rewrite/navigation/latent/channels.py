@@ -64,6 +64,7 @@ def energies(
     if options.region is None:
         raise RewriteError("no region was given, so no channel is local to it; give a box, a mask or a concept")
     signs = torch.Generator().manual_seed(0)
+    covered = 0.0
     totals = [[torch.zeros(site.out_shape[0], dtype=torch.float64) for _ in range(2)] for site in chosen]
     for row, code in enumerate(codes):
         ws = truncated(generator, code[None].float().to(generator.device), options)
@@ -78,7 +79,10 @@ def energies(
                     slopes = torch.autograd.grad(probed, leaf, retain_graph=True)
                     for i, slope in enumerate(slopes):
                         totals[i][part] += (slope[0].cpu().double() * deviations[i]).square() / (probes * pixels)
+        covered += float(inside.double().mean()) / len(codes)
         options.progress("looking where channels show", row + 1, len(codes))
+    if not covered > 0:
+        raise RewriteError(f"{options.region.name} is in none of {len(codes)} images; look at more, or elsewhere")
     return [Energy(inside / len(codes), outside / len(codes)) for inside, outside in totals]
 
 

@@ -21,7 +21,7 @@ from rewrite.navigation.latent.robust import low_rank_part
 from rewrite.navigation.latent.scores import truncated
 from rewrite.navigation.latent.sites import Site, sites
 from rewrite.navigation.latent.walk import Walk, along, asked, codes, short, signed
-from rewrite.navigation.methods import Options
+from rewrite.navigation.methods import Options, placed
 
 SYNTHESES = 5
 SIDE = 32
@@ -91,19 +91,24 @@ def energies(
     """J'J (d, d) float64 per pixel of the region and of the rest: J is the Jacobian of the image, averaged to `side`
     px, by one step of the code at all chosen sites; mean over the first seeds, or of the one the region is painted on.
     """
-    if options.region is None:
+    region = placed(options)
+    if region is None:
         raise RewriteError("no region was given, so no direction is local to it; give a box, a mask or a concept")
-    totals = None
-    seeds = options.region.seeds(syntheses)
+    totals, covered = None, 0.0
+    seeds = region.seeds(syntheses)
     for row, code in enumerate(codes(generator, len(seeds), start=seeds[0])):
         ws = truncated(generator, code[None].float().to(generator.device), options)
         with torch.no_grad():
-            where = averaged(options.region(generator.synthesize(ws=ws, noise=options.noise)), side)[0, 0]
+            where = averaged(region(generator.synthesize(ws=ws, noise=options.noise)), side)[0, 0]
+        covered += float(where.double().mean()) / len(seeds)
         jacobian = _jacobian(generator, chosen, ws, options, side).double().cpu()
         parts = [_gram(jacobian, part.double().cpu()) for part in (where, 1 - where)]
         totals = parts if totals is None else [one + other for one, other in zip(totals, parts, strict=True)]
         options.progress("differentiating images", row + 1, len(seeds))
     assert totals is not None
+    if not 0 < covered < 1:
+        what = "is in none" if covered == 0 else "leaves nothing of any"
+        raise RewriteError(f"{region.name} {what} of {len(seeds)} images; choose another place")
     return totals[0] / len(seeds), totals[1] / len(seeds)
 
 
@@ -170,16 +175,16 @@ def _leak(generator: Generator, chosen: Sequence[Site], step: Tensor, options: O
 
     Of a region that is painted on one image there are no others.
     """
-    assert options.region is not None
-    sums = torch.zeros(4, dtype=torch.float64)
-    seed = options.region.seed
+    region = placed(options)
+    assert region is not None
+    sums, seed = torch.zeros(4, dtype=torch.float64), region.seed
     judged = codes(generator, JUDGED, start=10_000) if seed is None else codes(generator, 1, start=seed)
     for code in judged:
         ws = truncated(generator, code[None].float().to(generator.device), options)
         base = generator.synthesize(ws=ws, noise=options.noise)
         with moved(everywhere(chosen, shift(step))):
             change = (generator.synthesize(ws=ws, noise=options.noise) - base).square().mean(1, keepdim=True)
-        where = options.region(base)
+        where = region(base)
         parts = (change * where, where, change * (1 - where), 1 - where)
         sums += torch.stack([part.double().sum().cpu() for part in parts])
     here, there = sums[0] / sums[1].clamp(min=1e-9), sums[2] / sums[3].clamp(min=1e-9)

@@ -35,6 +35,8 @@ def stylespace(generator: Generator, options: Options) -> list[Walk]:
         images=False,
     )  # fmt: skip
     chosen = styled(generator, sites(generator, layers=options.layers), images=more["images"])
+    if more["samples"] < 2:
+        raise RewriteError(f"samples is {more['samples']}; a channel's spread takes two at least")
     drawn = codes(generator, more["samples"])
     spread = [styles(generator, site, drawn) for site in chosen]
     means, deviations = [s.mean(0) for s in spread], [s.std(0).clamp(min=1e-12) for s in spread]
