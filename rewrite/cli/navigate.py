@@ -124,7 +124,10 @@ def navigate(
 
     methods.method(method)
     asked = _pairs(more or [])
+    folder(out / gallery.FOLDER)
     generator = opened(voice, model, device)
+    if generator.classes and label is None:
+        raise typer.BadParameter(f"{model} is conditional; hold it at one of --class 0 to {generator.classes - 1}")
     generator = generator if label is None else generator.of_class(label)
     view = gallery.Shown(
         seeds=(shown or Seeds(gallery.SEEDS)).values, size=image_size,

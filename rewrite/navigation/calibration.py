@@ -99,6 +99,20 @@ class Bench:
     eye: Extractor | None
     reference: Features | None
 
+    def target(self, asked: float | None = None) -> float:
+        """The distance that strength 1 is: what is asked, or a tenth of what lies between two seeds. RewriteError where
+        that is nothing.
+        """
+        if asked is None and not self.between > 0:
+            raise RewriteError(
+                f"the images of {len(self.seeds)} seeds are all alike, so no share of what lies between two is a "
+                f"strength; calibrate on other seeds, or state a distance"
+            )
+        target = SHARE * self.between if asked is None else asked
+        if not 0 < target < math.inf:
+            raise RewriteError(f"a distance of {target:g} was asked of strength 1; expected a number above 0")
+        return target
+
     def images(self, batch: int = 4) -> Iterator[Tensor]:
         """Images (N, 3, H, W) of the seeds by the weights as they are."""
         with torch.no_grad():
@@ -163,9 +177,7 @@ def calibrate(
     edit that scales or sets, or moves codes to a place, has no other unit: it stays as it is, and is measured.
     RewriteError for an edit that changes no image.
     """
-    target = SHARE * place.between if target is None else target
-    if not target > 0 or not math.isfinite(target):
-        raise RewriteError(f"a distance of {target:g} was asked of strength 1; expected a number above 0")
+    target = place.target(target)
     if _rescalable(edit):
         factor, reached = reach(lambda one: _both(edit, place, one), target, progress=progress)
         if not reached:

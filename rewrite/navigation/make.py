@@ -45,6 +45,7 @@ def navigate(
     # A search may take an hour: what nobody can ask for is told before it.
     search, _ = _search(method, asked), recipe(index=0)
     place = _bench(generator, asked, seeds, eye)
+    place.target(strength)
     found = search(generator, asked)
     known = [replace(one, edit=replace(one.edit, recipe=recipe(index=i))) for i, one in enumerate(found)]
     return directions(known, place, method=method, strength=strength, segmenter=judge, progress=asked.progress)

@@ -38,9 +38,10 @@ def reach(measure: Callable[[float], float], target: float, *, progress: Progres
             beyond = 1.1 if found < target else 0.9
             strength *= min(LEAP, max(1 / LEAP, beyond * math.sqrt(target / found))) if found > 0 else LEAP
     progress("finding a strength", TRIES, TRIES)
-    best, top = min(seen, key=lambda one: abs(seen[one] - target)), max(seen.values())
+    top = max(seen.values())
     if top == 0:
         return 1.0, 0.0
+    best = min((one for one in seen if seen[one] > 0), key=lambda one: abs(seen[one] - target))
     if top < (1 - CLOSE) * target:
         return reach(measure, top / 2, progress=progress)
     return best, seen[best]

@@ -172,6 +172,7 @@ def test_a_strength_is_found_or_half_of_what_can_be_had():
     assert reach(lambda x: 1e-7 * x**1.3, 5)[1] == pytest.approx(5, rel=CLOSE)
     assert reach(lambda x: x**2 / (1 + x**2), 7)[1] == pytest.approx(0.5, rel=0.1)
     assert reach(lambda _: 0.0, 7) == (1.0, 0.0)
+    assert reach(lambda x: max(0.0, x - 1e-3), 1e-30)[1] > 0
 
 
 def test_at_equal_effect_what_leaks_is_told(patches, place):

@@ -12,7 +12,7 @@ import torch
 import edits
 import rewrite
 from rewrite.cli import main
-from rewrite.models import dcgan, save
+from rewrite.models import dcgan, save, sngan
 from rewrite.navigation import methods
 
 
@@ -83,6 +83,16 @@ def test_a_place_that_cannot_hold_a_folder_is_told_before_the_search(model, tmp_
         assert run(model, out, "--method", "spectrum") == 2
         assert "no folder" in capfd.readouterr().err
     assert (tmp_path / "file").read_text() == "what it holds"
+    (tmp_path / "edits").write_text("no folder")
+    assert run(model, tmp_path, "--method", "spectrum") == 2
+    assert "edits' is no folder" in capfd.readouterr().err
+
+
+def test_a_conditional_model_is_held_at_a_class(tmp_path, capfd):
+    module = sngan.SNGAN.random(0, z=8, side=3, channels=[12, 8], classes=4)
+    save(sngan.generator(module, name="some"), tmp_path / "some.safetensors")
+    assert run(tmp_path / "some.safetensors", tmp_path / "out", "--method", "hessian") == 2
+    assert "--class 0 to 3" in capfd.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -64,6 +64,8 @@ def test_streaming_components_are_those_of_a_dense_pca():
     assert merged.merge(Principal.empty(7)).scatter.equal(merged.scatter)
     with pytest.raises(rewrite.RewriteError, match="components"):
         parts.components(8)
+    with pytest.raises(rewrite.RewriteError, match="less one"):
+        Principal.empty(7).add(vectors[:3]).components(3)
 
 
 def test_sefa_is_sorted_and_equal_to_a_dense_oracle(styled):

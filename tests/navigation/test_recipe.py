@@ -134,9 +134,10 @@ def test_what_makes_no_direction_is_refused(small, how) -> None:
         ({"net": "pd-lite1"}, "pd-lite1"),
         ({"eye": "nobody"}, "nobody"),
         ({"region": where.box(BOX)}, "sefa looks at no place"),
+        ({"truncation": 0.0}, "2 seeds are all alike"),
     ],
 )
 def test_what_nobody_can_ask_for_is_told_before_the_search(small, monkeypatch, more, words) -> None:
     monkeypatch.setattr(methods, "method", lambda _: pytest.fail)
     with pytest.raises(RewriteError, match=words):
-        navigate(small, **{"method": "sefa", "net": "pixels", "count": 1} | more)
+        navigate(small, **{"method": "sefa", "net": "pixels", "count": 1, "seeds": (0, 1)} | more)

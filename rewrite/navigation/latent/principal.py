@@ -45,10 +45,11 @@ class Principal:
 
     def components(self, count: int) -> tuple[Tensor, Tensor, Tensor]:
         """Unit components (count, d), largest variance first, their variances, and their shares of all of it."""
-        if self.count < 2 or not 0 < count <= len(self.mean):
+        most = min(len(self.mean), self.count - 1)
+        if not 0 < count <= most:
             raise RewriteError(
-                f"{count} components were asked of {self.count} vectors of {len(self.mean)} numbers; expected at least "
-                f"2 vectors, and 1 to {len(self.mean)} components"
+                f"{count} components were asked of {self.count} vectors of {len(self.mean)} numbers; expected 1 at "
+                f"least, and no more than numbers or than vectors less one"
             )
         values, vectors = torch.linalg.eigh(self.scatter / (self.count - 1))
         values = values.flip(0).clamp(min=0)
