@@ -32,7 +32,6 @@ from rewrite.concepts import Segmenter, labels, segmenter
 from rewrite.generator import Generator
 from rewrite.navigation import Options, bench
 from rewrite.navigation.calibration import Bench, calibrate
-from rewrite.navigation.direction import scaled
 from rewrite.navigation.labels import Label, label
 from rewrite.navigation.methods import method
 from rewrite.navigation.metric import metric
@@ -138,7 +137,7 @@ def candidates(
         for found in method(name)(generator, asked):
             edit, _ = calibrate(found.edit, place, ladder=(1.0,))
             low, high = (readings(generator, judge, seeds, (edit, sign * strength)) for sign in (-1, 1))
-            said = label(scaled(edit, strength), place, judge)
+            said = label(edit, place, judge)
             yield Candidate(search, found.name, edit, said, low.effects(high, spread), low.turned(high))
 
 
