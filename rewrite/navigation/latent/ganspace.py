@@ -9,6 +9,7 @@ from torch import Tensor
 
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator
+from rewrite.navigation import krylov
 from rewrite.navigation.latent.principal import Principal
 from rewrite.navigation.latent.sites import sites
 from rewrite.navigation.latent.walk import BATCH, Walk, along, asked, codes, short, signed
@@ -66,11 +67,10 @@ def carried_back(codes: Tensor, features: Tensor, count: int) -> tuple[Tensor, T
     if not 0 < count < len(features):
         raise RewriteError(f"{count} components were asked of {len(features)} samples; expected fewer than samples")
     centred = (features - features.mean(0)).double()
-    coordinates, sizes, _ = torch.linalg.svd(centred, full_matrices=False)
-    whitened = coordinates[:, :count] * len(features) ** 0.5
-    solved = torch.linalg.lstsq(whitened, codes - codes.mean(0)).solution
-    shares = sizes[:count].square() / sizes.square().sum()
-    return torch.nn.functional.normalize(solved, dim=1), shares
+    pairs = krylov.top(lambda vectors, _: vectors @ centred.T @ centred, 1, centred.shape[1], count, what="components")
+    coordinates = centred @ pairs.vectors.T
+    solved = torch.linalg.lstsq(coordinates / coordinates.std(0), codes - codes.mean(0)).solution
+    return torch.nn.functional.normalize(solved, dim=1), pairs.values / centred.square().sum()
 
 
 @torch.no_grad()
