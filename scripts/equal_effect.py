@@ -13,7 +13,7 @@ distance from the unedited ones, and its share on the factor's own classes.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
@@ -57,11 +57,10 @@ class Row:
 
 
 def compared(
-    generator: Generator, judge: Segmenter, place: Bench, seeds: Sequence[int], one: Shown, factor: Factor,
-    target: float,
+    generator: Generator, judge: Segmenter, place: Bench, seeds: Sequence[int], spread: Mapping[str, float],
+    one: Shown, factor: Factor, target: float,
 ) -> Row:  # fmt: skip
     """The direction at the strength at which its effect on the factor is the target."""
-    spread = readings(generator, judge, seeds).spread()
 
     def effects(strength: float) -> dict[str, float]:
         low, high = (readings(generator, judge, seeds, (one.edit, sign * strength)) for sign in (-1, 1))
@@ -122,6 +121,7 @@ def equal_effect(
     torch.set_num_threads(threads)
     generator, judge, place = prepared(bench_seeds)
     read = range(FIRST, FIRST + seeds)
+    spread = readings(generator, judge, read).spread()
     told = json.loads((found / "factors.json").read_text())
     rows = []
     for factor in FACTORS:
@@ -129,7 +129,7 @@ def equal_effect(
             if factor.name in one["shows"] and (not only or any(one["search"].startswith(name) for name in only)):
                 edit = edits.load(found / f"{one['content']}.safetensors")
                 shown = Shown(one["search"], one["name"], one["says"], edit)
-                rows.append((factor, compared(generator, judge, place, read, shown, factor, target)))
+                rows.append((factor, compared(generator, judge, place, read, spread, shown, factor, target)))
                 print(f"{factor.name}: {shown.search}: {shown.name}", flush=True)
     print(table(rows, target))
 
