@@ -101,8 +101,8 @@ def counts(passes: int, block: int, count: int, latents: int) -> str:
     lines.append(
         f"\n{passes} multiplications by the whole matrix, in blocks of {block}; the last row supposes as many there. A "
         f"pass runs the generator once a latent and carries the whole block through it: its arithmetic grows with the "
-        f"block, which the last two columns count. Counted so, one derivative each way for each vector and latent, which "
-        f"is less than any iteration takes, is {ITERATIONS} times fewer than published."
+        f"block, which the last two columns count. Counted so, one derivative each way for each vector and latent, "
+        f"less than any iteration takes, is {ITERATIONS} times fewer than published."
     )
     return "\n".join(lines)
 
