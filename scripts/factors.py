@@ -54,9 +54,9 @@ SEARCHES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "ganspace of 4 px, all rows": ("ganspace", {"more": {"activations": "synthesis.b8.conv0", **ACTIVATIONS}}),
     "spectrum, 4 px": ("spectrum", {"layers": ("synthesis.b4.conv1",)}),
-    "spectrum, 8 px": ("spectrum", {"layers": ("synthesis.b8.conv1",)}),
-    "hessian, 4 px": ("hessian", {"layers": ("synthesis.b4.conv1",), "ansatz": 8}),
+    "spectrum, 16 px": ("spectrum", {"layers": ("synthesis.b16.conv0",)}),
     "hessian, 8 px": ("hessian", {"layers": ("synthesis.b8.conv1",), "ansatz": 8}),
+    "hessian, 16 px": ("hessian", {"layers": ("synthesis.b16.conv0",), "ansatz": 8}),
 }  # fmt: skip
 """By what the table calls it: a method, and what it is asked."""
 
