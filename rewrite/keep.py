@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,8 @@ from edits.file import write_atomically
 from rewrite.home import home
 
 SEAL = "seal"
+ROOM = 2**33
+"""Bytes that a room of the cache folder may take."""
 
 
 def place(room: str, version: int, conditions: Mapping[str, Any]) -> Path:
@@ -35,6 +38,7 @@ def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     write_atomically(path, save(own | {SEAL: _seal(own)}))
+    _prune(path)
 
 
 def read(path: Path) -> dict[str, Tensor] | None:
@@ -43,6 +47,8 @@ def read(path: Path) -> dict[str, Tensor] | None:
         tensors = load_file(path)
     except (OSError, SafetensorError):
         return None
+    with suppress(OSError):
+        path.touch()
     seal = tensors.pop(SEAL, None)
     return tensors if seal is not None and torch.equal(seal, _seal(tensors)) else None
 
@@ -54,6 +60,21 @@ def digest(tensors: Mapping[str, Tensor]) -> str:
         total.update(f"{name} {tuple(tensor.shape)} {tensor.dtype}\n".encode())
         total.update(tensor_bytes(tensor.detach().cpu().contiguous()))
     return total.hexdigest()
+
+
+def _prune(newest: Path) -> None:
+    """Take away what was used least lately, until the room takes no more than it may; never the newest."""
+    found = []
+    for path in newest.parent.iterdir():
+        with suppress(OSError):  # Another process may prune as well.
+            found.append((path.stat().st_mtime_ns, path.stat().st_size, path))
+    taken = sum(size for _, size, _ in found)
+    for _, size, path in sorted(found):
+        if taken <= ROOM:
+            break
+        if path != newest:
+            path.unlink(missing_ok=True)
+            taken -= size
 
 
 def _seal(tensors: Mapping[str, Tensor]) -> Tensor:

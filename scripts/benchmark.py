@@ -6,6 +6,7 @@ python scripts/benchmark.py render               seconds per 1024 px image
 python scripts/benchmark.py published --rosinality CHECKOUT --nvidia CHECKOUT
                                                  StyleGAN2 at 256 px beside the published PyTorch code, same weights
 python scripts/benchmark.py runtime FOLDER       `ffhq` beside OpenVINO on the graphs that it was made from
+python scripts/benchmark.py audit                an audit beside davidbau/dissect, on the same generator
 """
 
 from __future__ import annotations
@@ -53,6 +54,8 @@ app = typer.Typer(add_completion=False, help=__doc__)
 console = Console(width=120)
 REPEATS = 5
 BISECTIONS = 40
+POINTS = 64
+"""A side, of the grid that dissect meets labels on."""
 
 
 def seconds(work: Callable[[], Any], repeats: int = REPEATS) -> tuple[Any, float]:
@@ -309,10 +312,11 @@ def _give(theirs: torch.nn.Module, ours: stylegan2.StyleGAN2) -> None:
 def dissected(generator: Generator, site: Site, judge: Segmenter, images: int, batch: int) -> Tensor:
     """IoU (U, C) of one layer as davidbau/dissect finds it, in two passes of the generator for this layer alone.
 
-    Features are upsampled to the label maps' grid by grid_sample, zeros beyond the border; thresholds are the 0.99
-    quantile of the upsampled values; every label is met by every unit in floating point.
+    Features are upsampled to 64 x 64 points by grid_sample, zeros beyond the border, and labels are those of the points
+    (of all pixels where there are fewer); thresholds are the 0.99 quantile of the upsampled values; every label is met
+    by every unit in floating point.
     """
-    size, concepts, world = (generator.resolution,) * 2, len(judge.classes), World()
+    size, concepts, world = (min(generator.resolution, POINTS),) * 2, len(judge.classes), World()
     tail = PROTOCOLS["dissect"].tail
 
     def upsampled(stream: int, first: int) -> tuple[Tensor, Tensor]:
@@ -337,7 +341,9 @@ def dissected(generator: Generator, site: Site, judge: Segmenter, images: int, b
     for first in range(0, images, batch):
         maps, made = upsampled(SCORING, first)
         on = rearrange((maps > limit[:, None, None]).float(), "n u h w -> u (n h w)")
-        marks = F.one_hot(label_maps(judge, made).flatten(), concepts).float()
+        planes = rearrange(F.one_hot(label_maps(judge, made), concepts).float(), "n h w c -> n c h w")
+        labels = F.interpolate(planes, size, mode="bilinear").argmax(1)
+        marks = F.one_hot(labels.flatten(), concepts).float()
         both, on_there, there = (
             both + (on @ marks).double(),
             on_there + on.sum(1).double(),

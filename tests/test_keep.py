@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+
 import pytest
 import torch
 
@@ -34,6 +36,20 @@ def test_other_conditions_lie_elsewhere() -> None:
     finally:
         torch.set_num_threads(threads)
     assert len(places) == 4
+
+
+def test_a_full_room_loses_what_was_used_least_lately(monkeypatch) -> None:
+    first, second, third, fourth = (keep.place("room", 1, {"x": x}) for x in range(4))
+    for age, path in ((3, first), (2, second), (1, third)):
+        keep.write(path, TENSORS)
+        os.utime(path, (1e9 - age, 1e9 - age))
+    assert keep.read(first) is not None
+    monkeypatch.setattr(keep, "ROOM", 3 * first.stat().st_size)
+    keep.write(fourth, TENSORS)
+    assert [path.exists() for path in (first, second, third, fourth)] == [True, False, True, True]
+    monkeypatch.setattr(keep, "ROOM", 0)
+    keep.write(third, TENSORS)
+    assert [path.exists() for path in (first, third, fourth)] == [False, True, False]
 
 
 def test_what_is_damaged_is_nothing() -> None:

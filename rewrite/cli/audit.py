@@ -115,7 +115,7 @@ def _facts(found: Audit, out: Path, page: Path) -> dict[str, Any]:
         "areas": whole["areas"],
         "edits": whole["edits"],
         "changed": [{"layer": layer, "unit": unit, "change": round(change, 6)}
-                    for change, layer, unit in (found.changed()[:20] if found.edits else [])],
+                    for change, layer, unit in found.changed()[:20] if change],
         "settings": whole["settings"],
     }  # fmt: skip
 
@@ -140,5 +140,6 @@ def _tables(found: Audit, facts: Mapping[str, Any]) -> list[Any]:
         areas = [(area.concept, *(f"{100 * share:.2f} %" for share in (area.before, area.after)),
                   f"{100 * area.change:+.3f} ± {100 * area.error:.3f}") for area in found.areas]  # fmt: skip
         made += [table(("concept", "before", "after", "change"), areas)] if areas else []
-        made.append(table(("layer", "unit", "change"), [tuple(one.values()) for one in facts["changed"][:8]]))
+        changed = [tuple(one.values()) for one in facts["changed"][:8]]
+        made += [table(("layer", "unit", "change"), changed)] if changed else []
     return made

@@ -103,6 +103,7 @@ def _units(facts: Mapping[str, Any], shots: Shots, edited_shots: Shots) -> Any:
             yield {
                 "at": place, "unit": unit["index"], **side(unit["meaning"]),
                 "after": side(unit["edited"]) if unit["edited"] else None, "change": unit.get("change"),
+                "switched": unit.get("switched"),
                 "removed": unit["removed"], "removedError": unit["removed_error"], "byLot": unit["removed_by_lot"],
                 "shots": seen(shots, key), "editedShots": seen(edited_shots, key),
             }  # fmt: skip
@@ -159,7 +160,8 @@ def _changes(facts: Mapping[str, Any], names: Mapping[str, str]) -> list[Section
     applied = ", ".join(f"{names.get(one['content'], one['content'][:12])} at {one['strength']:g}"
                         for one in facts["edits"])  # fmt: skip
     ranked = sorted(
-        ((unit["change"], layer["name"], unit) for layer in facts["layers"] for unit in layer["units"]),
+        ((unit["change"], layer["name"], unit)
+         for layer in facts["layers"] for unit in layer["units"] if unit["change"]),
         key=lambda one: (-one[0], one[1], one[2]["index"]),
     )[:12]  # fmt: skip
     tables = [_areas(facts)] if facts["areas"] else []
@@ -174,8 +176,9 @@ def _changes(facts: Mapping[str, Any], names: Mapping[str, str]) -> list[Section
     ]
     what = "IoU" if facts["concepts"] else "share of cells that are on"
     columns = ("layer", "unit", "before", "after", "change")
-    tables.append(Table(columns, rows, f"Units that changed most, by {what}", numeric=("unit", "change")))
-    return [Section("What the edits changed", f"{applied}; the same latents before and after.", tables=tables)]
+    tables += [Table(columns, rows, f"Units that changed most, by {what}", numeric=("unit", "change"))] if rows else []
+    said = "a unit that is on where it was has not changed, whatever is painted there now"
+    return [Section("What the edits changed", f"{applied}; the same latents before and after; {said}.", tables=tables)]
 
 
 def _moved(unit: Mapping[str, Any]) -> int:

@@ -17,7 +17,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from rewrite import keep
 from rewrite.progress import Progress, quiet
+from rewrite.units.counting import filled, flat, place
 from rewrite.units.scores import Scores
 
 DEALS = 1_000
@@ -47,8 +49,30 @@ class Chance:
         return 1 / (self.deals + 1)
 
 
-def chance(scores: Scores, *, deals: int = DEALS, seed: int = SEED, progress: Progress = quiet) -> Chance:
-    """How each overlap compares with those of `deals` deals of the label maps among the images kept for it."""
+def chance(
+    scores: Scores, *, deals: int = DEALS, seed: int = SEED, cache: bool = False, progress: Progress = quiet
+) -> Chance:  # fmt: skip
+    """How each overlap compares with those of `deals` deals of the label maps among the images kept for it.
+
+    With `cache` it is kept, and not dealt again for the same maps.
+    """
+    if not cache:
+        return _chance(scores, deals, seed, progress)
+    maps = flat({"on": {name: layer.witnesses for name, layer in scores.layers.items()}, "labels": scores.labels})
+    path = place({
+        "phase": "chance", "maps": keep.digest(maps), "images": scores.images, "deals": deals, "seed": seed,
+        "grids": {name: layer.grid for name, layer in scores.layers.items()},
+    })  # fmt: skip
+    known = keep.read(path)
+    if known is not None:
+        empty = {name: torch.empty(0) for name in scores.layers}
+        return filled(Chance(empty, empty, 0, deals), known)
+    found = _chance(scores, deals, seed, progress)
+    keep.write(path, flat(found))
+    return found
+
+
+def _chance(scores: Scores, deals: int, seed: int, progress: Progress) -> Chance:
     images = min([scores.images, *(len(maps) for maps in scores.labels.values())])
     dealt = _dealt(images, deals, seed)
     highest = torch.full((deals,), -torch.inf)

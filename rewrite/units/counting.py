@@ -14,7 +14,7 @@ from torch import Tensor
 from rewrite import keep
 from rewrite.progress import Progress
 
-VERSION = 1
+VERSION = 2
 """Of what is counted and how: a change of it must not find older measurements."""
 OFTEN = 60.0
 """Seconds between two savings."""

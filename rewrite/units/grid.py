@@ -60,6 +60,11 @@ def one_hot(labels: Tensor, classes: int) -> Tensor:
     return (labels[:, None] == torch.arange(classes, device=labels.device)[:, None, None]).float()
 
 
+def prevailing(planes: Tensor, grid: Grid) -> Tensor:
+    """The concept (N, h, w) int64 that covers most of each cell, of 0-or-1 planes (N, C, H, W)."""
+    return coverage(planes, grid).argmax(1)
+
+
 def upsampled(features: Tensor, size: Grid, padding: str) -> Tensor:
     """Features (N, C, h, w) bilinearly at `size`, half-pixel centres; beyond the border "zeros" or the "border"."""
     if padding == "border":

@@ -78,7 +78,7 @@ def audit(
     choose = min(samples, CHOOSE) if choose is None else choose
     found, world = sites(generator, layers), World(truncation, noise)
     conditions = surroundings(generator, found, segmenter, world) | {
-        "protocol": [how.threshold, how.tail, how.upsampled, how.padding]
+        "protocol": [how.threshold, how.tail, how.upsampled, how.points, how.padding]
     }
 
     def kept(**more: Any) -> Any:
@@ -97,7 +97,7 @@ def audit(
         ),
     )  # fmt: skip
     concepts = () if segmenter is None else tuple(segmenter.classes)
-    judged = _judged(scored, concepts, deals, progress)
+    judged = _judged(scored, concepts, deals, cache, progress)
     reader = _Reader(concepts, tuple(concept not in unnamed for concept in concepts))
     return Audit(
         model=generator.name or generator.architecture,
@@ -112,7 +112,7 @@ def audit(
         areas=_areas(concepts, scored, bool(changes)),
         settings={
             "protocol": how.name, "threshold": how.threshold, "tail": how.tail, "upsampled": how.upsampled,
-            "padding": how.padding, "truncation": truncation, "noise": noise,
+            "points": how.points, "padding": how.padding, "truncation": truncation, "noise": noise,
             "segmenter": source, "groups": dict(groups) if isinstance(groups, Mapping) else groups and str(groups),
             "choosing": {"stream": CHOOSING, "rows": choose}, "scoring": {"stream": SCORING, "rows": samples},
             "deals": deals if concepts else 0, "judged_on": judged[0].images if judged[0] else 0,
@@ -143,12 +143,15 @@ def named(
 
 
 def _judged(
-    scored: Comparison, concepts: Sequence[str], deals: int, progress: Progress
+    scored: Comparison, concepts: Sequence[str], deals: int, cache: bool, progress: Progress
 ) -> tuple[Chance | None, Chance | None]:
     if not concepts:
         return None, None
-    base = chance(scored.base, deals=deals, progress=progress)
-    return base, None if scored.edited is None else chance(scored.edited, deals=deals, progress=progress)
+    base, edited = (
+        None if one is None else chance(one, deals=deals, cache=cache, progress=progress)
+        for one in (scored.base, scored.edited)
+    )
+    return base, edited
 
 
 def _areas(concepts: Sequence[str], scored: Comparison, edited: bool) -> tuple[Area, ...]:
@@ -182,10 +185,12 @@ class _Reader:
             limits.tolist(), moments.mean.tolist(), moments.variance.sqrt().tolist(), moments.largest.tolist(),
             strict=True,
         )  # fmt: skip
+        cells = max(scored.base.layers[name].cells, 1)
+        switched = (scored.switched[name].double() / cells).tolist() if after else [0.0] * len(before)
         return [
             Unit(
                 i, threshold, mean, deviation, largest, before[i], tops[i],
-                after[i] if after else None, edited_tops[i] if edited_tops else (),
+                after[i] if after else None, edited_tops[i] if edited_tops else (), switched[i],
             )
             for i, (threshold, mean, deviation, largest) in enumerate(figures)
         ]  # fmt: skip

@@ -9,7 +9,7 @@ from typing import Literal
 from torch import Tensor
 
 from rewrite.errors import RewriteError, nearest
-from rewrite.units.grid import Grid, upsampled
+from rewrite.units.grid import Grid, one_hot, prevailing, upsampled
 
 CHOOSING = 2
 """Stream whose rows choose the thresholds."""
@@ -21,12 +21,14 @@ SCORING = 1
 class Protocol:
     """`threshold` is "quantile", that which a `tail` of a unit's values exceeds, or "iqr", that of the highest
     information quality ratio with any concept. Units and concepts meet on the layer's own cells, or, `upsampled`, on
-    the label map's pixels, where `padding` says what is beyond the border of the features."""
+    the label map's pixels, or on at most `points` a side, each of the concept that covers most of it; `padding` says
+    what is beyond the border of the features."""
 
     name: str
     threshold: Literal["iqr", "quantile"] = "iqr"
     tail: float = 0.005
     upsampled: bool = False
+    points: int | None = None
     padding: Literal["border", "zeros"] = "border"
 
     def __post_init__(self) -> None:
@@ -35,11 +37,19 @@ class Protocol:
 
     def grid(self, own: Grid, size: Grid) -> Grid:
         """Where a layer of the grid `own` meets label maps of `size`."""
-        return size if self.upsampled else own
+        if not self.upsampled:
+            return own
+        height, width = (min(side, self.points or side) for side in size)
+        return height, width
 
     def at(self, features: Tensor, size: Grid) -> Tensor:
         """Features (N, U, h, w) where they meet label maps of `size`."""
-        return upsampled(features, size, self.padding) if self.upsampled else features
+        return upsampled(features, self.grid((0, 0), size), self.padding) if self.upsampled else features
+
+    def meeting(self, planes: Tensor, size: Grid) -> Tensor:
+        """0-or-1 planes (N, C, H, W) of label maps of `size`, where features meet them."""
+        grid = self.grid(size, size)
+        return planes if grid == size else one_hot(prevailing(planes, grid), planes.shape[1])
 
 
 PROTOCOLS: Mapping[str, Protocol] = {
@@ -48,7 +58,7 @@ PROTOCOLS: Mapping[str, Protocol] = {
         Protocol("iqr"),
         Protocol("quantile", "quantile"),
         # Bau et al. 2020, "Understanding the role of individual units in a deep neural network".
-        Protocol("dissect", "quantile", tail=0.01, upsampled=True, padding="zeros"),
+        Protocol("dissect", "quantile", tail=0.01, upsampled=True, points=64, padding="zeros"),
     )
 }
 

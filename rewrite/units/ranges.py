@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
@@ -16,7 +16,7 @@ from rewrite.progress import Progress, quiet
 from rewrite.stats import Bins, ChannelMoments, Histogram, information_quality
 from rewrite.units.counting import count
 from rewrite.units.features import Site, World, batch_size, run
-from rewrite.units.grid import Grid, coverage, one_hot
+from rewrite.units.grid import Grid, one_hot, prevailing
 from rewrite.units.protocol import CHOOSING, Protocol
 
 COARSE = Bins(-16, 16, 4, signed=False)
@@ -30,18 +30,49 @@ LEAST_AGREEMENT = 0.8
 
 
 @dataclass(frozen=True)
+class Under:
+    """Values of each unit under each concept, in the bins of `COARSE`; one that was never seen takes no room."""
+
+    concepts: Tensor
+    """(K,) int64, ascending: those that cover most of any cell."""
+    counts: Tensor
+    """(K, U, bins) int64."""
+
+    @staticmethod
+    def empty(units: int) -> Under:
+        return Under(torch.zeros(0, dtype=torch.int64), torch.zeros(0, units, COARSE.count, dtype=torch.int64))
+
+    def add(self, bins: Tensor, concept: Tensor) -> Under:
+        """With bins (N, U, h, w) counted in under the concept (N, h, w) of each cell."""
+        concepts, row = concept.unique(return_inverse=True)
+        shape = len(concepts), bins.shape[1], COARSE.count
+        unit = torch.arange(shape[1], dtype=torch.int32, device=bins.device)[:, None, None]
+        places = (row.int()[:, None] * shape[1] + unit) * COARSE.count + bins
+        found = torch.bincount(places.flatten(), minlength=shape[0] * shape[1] * shape[2])
+        return self.merge(Under(concepts.cpu(), found.view(shape).cpu()))
+
+    def merge(self, other: Under) -> Under:
+        """Both together."""
+        concepts = torch.cat([self.concepts, other.concepts]).unique()
+        counts = self.counts.new_zeros(len(concepts), *self.counts.shape[1:])
+        for one in (self, other):
+            counts[torch.searchsorted(concepts, one.concepts)] += one.counts
+        return Under(concepts, counts)
+
+
+@dataclass(frozen=True)
 class LayerRanges:
     """Of one layer's units."""
 
     histogram: Histogram
     moments: ChannelMoments
-    joint: Histogram | None
-    """Rows are concept-major (concept, unit): values of cells where the concept covers most; None with no segmenter."""
+    under: Under | None
+    """None with no segmenter."""
 
     def merge(self, other: LayerRanges) -> LayerRanges:
         """Both together."""
-        joint = None if self.joint is None or other.joint is None else self.joint.merge(other.joint)
-        return LayerRanges(self.histogram.merge(other.histogram), self.moments.merge(other.moments), joint)
+        under = None if self.under is None or other.under is None else self.under.merge(other.under)
+        return LayerRanges(self.histogram.merge(other.histogram), self.moments.merge(other.moments), under)
 
 
 @dataclass(frozen=True)
@@ -52,14 +83,14 @@ class Ranges:
     images: int
 
     @staticmethod
-    def empty(found: Mapping[str, Site], concepts: int) -> Ranges:
-        """`concepts` is 0 where thresholds are chosen without labels."""
+    def empty(found: Mapping[str, Site], labelled: bool) -> Ranges:
+        """`labelled` where thresholds are chosen by labels."""
         return Ranges(
             {
                 name: LayerRanges(
                     Histogram.empty(site.units),
                     ChannelMoments.empty(site.units),
-                    Histogram.empty(concepts * site.units, COARSE) if concepts else None,
+                    Under.empty(site.units) if labelled else None,
                 )
                 for name, site in found.items()
             },
@@ -93,7 +124,7 @@ def measure(
 
         def see(name: str, features: Tensor) -> None:
             here, before = protocol.at(features[part], size), layers[name]
-            layers[name] = LayerRanges(before.histogram.add(here), before.moments.add(here), before.joint)
+            layers[name] = LayerRanges(before.histogram.add(here), before.moments.add(here), before.under)
             if concepts:
                 binned[name] = COARSE.index(here).short()
 
@@ -103,17 +134,13 @@ def measure(
             labels = label_maps(segmenter, images)
             most = _most(labels, concepts, {(bins.shape[2], bins.shape[3]) for bins in binned.values()})
             for name, bins in binned.items():
-                joint = layers[name].joint
-                assert joint is not None
-                layers[name] = LayerRanges(
-                    layers[name].histogram,
-                    layers[name].moments,
-                    _under(joint, bins, most[bins.shape[2], bins.shape[3]]),
-                )
+                under = layers[name].under
+                assert under is not None
+                layers[name] = replace(layers[name], under=under.add(bins, most[bins.shape[2], bins.shape[3]]))
         return Ranges(layers, state.images + len(images))
 
     return count(
-        Ranges.empty(found, concepts), rows, batch_size(generator, found, concepts), step,
+        Ranges.empty(found, concepts > 0), rows, batch_size(generator, found, concepts), step,
         path=path, what="ranges", progress=progress,
     )  # fmt: skip
 
@@ -123,7 +150,7 @@ def thresholds(ranges: Ranges, protocol: Protocol) -> dict[str, Tensor]:
     chosen = {}
     for name, layer in ranges.layers.items():
         fixed = layer.histogram.quantile(1 - protocol.tail)
-        best = fixed if layer.joint is None else _most_informative(layer.joint, len(fixed), fixed)
+        best = fixed if layer.under is None else _most_informative(layer.under, fixed)
         chosen[name] = best.float()
     return chosen
 
@@ -131,31 +158,25 @@ def thresholds(ranges: Ranges, protocol: Protocol) -> dict[str, Tensor]:
 def _most(labels: Tensor, concepts: int, grids: set[Grid]) -> dict[Grid, Tensor]:
     """The concept (N, h, w) that covers most of each cell of each grid."""
     planes = one_hot(labels, concepts)
-    return {grid: labels if grid == labels.shape[1:] else coverage(planes, grid).argmax(1) for grid in grids}
+    return {grid: labels if grid == labels.shape[1:] else prevailing(planes, grid) for grid in grids}
 
 
-def _under(joint: Histogram, bins: Tensor, concept: Tensor) -> Histogram:
-    """With bins (N, U, h, w) counted in under the concept of each cell (N, h, w)."""
-    units = bins.shape[1]
-    rows = concept.int()[:, None] * units + torch.arange(units, dtype=torch.int32, device=bins.device)[:, None, None]
-    size = joint.counts.numel()
-    found = torch.bincount((rows * COARSE.count + bins).flatten(), minlength=size)
-    return Histogram(joint.bins, joint.counts + found.cpu().view_as(joint.counts))
+def _above(counts: Tensor) -> Tensor:
+    """Cells at or above each edge that is above zero, (..., edges), of counts (..., bins)."""
+    return counts.flip(-1).cumsum(-1).flip(-1)[..., 1:]
 
 
-def _most_informative(joint: Histogram, units: int, otherwise: Tensor) -> Tensor:
+def _most_informative(under: Under, otherwise: Tensor) -> Tensor:
     """Lower edges of the bins from which on a unit tells most of any one concept; `otherwise` where none may be."""
-    counts = joint.counts.view(-1, units, COARSE.count)
-    # Cells at or above each edge that is above zero: (C, U, edges).
-    above = counts.flip(2).cumsum(2).flip(2)[:, :, 1:]
-    total = int(counts.sum()) // units
-    concepts = counts.sum(2)[:, :1]
+    units = len(otherwise)
+    total = int(under.counts.sum()) // units
     best = torch.full((units,), -1.0, dtype=torch.float64)
     chosen = otherwise.clone()
     edges = COARSE.edges[1:-1]
-    on = above.sum(0)
+    on = _above(under.counts.sum(0))
     allowed = (on >= LEAST_TAIL * total) & (on < total)
-    for both, concept in zip(above, concepts[:, 0], strict=True):
+    for counts in under.counts:
+        both, concept = _above(counts), counts[0].sum()
         if concept < LEAST_CONCEPT * total:
             continue
         agreement = (total - on - concept + 2 * both).double() / total

@@ -90,11 +90,16 @@ class Unit:
     edited: Meaning | None = None
     """Under the edits, on the same images at the same threshold."""
     edited_top: tuple[Seen, ...] = ()
+    switched: float = 0.0
+    """Share of cells where it is on before or after the edits, and not both."""
 
     @property
     def change(self) -> float:
-        """Largest change of its IoU with any concept; without concepts, of the share of cells where it is on."""
-        if self.edited is None:
+        """Largest change of its IoU with any concept; without concepts, of the share of cells where it is on.
+
+        0 for a unit that is on in the same cells as before, whatever became of the concepts there.
+        """
+        if self.edited is None or not self.switched:
             return 0.0
         pairs = zip(self.meaning.ious, self.edited.ious, strict=True)
         return max((abs(after - before) for before, after in pairs), default=abs(self.edited.on - self.meaning.on))
@@ -191,7 +196,7 @@ class Audit:
         writer.writerow(
             ["layer", "unit", "concept", "holds", "iou", "iqr", "p", "z", "on", "threshold", "mean", "deviation",
              "largest", "removed", "removed error", "removed by lot", "edited concept", "edited holds", "edited iou",
-             "edited iqr", "edited p", "edited z", "edited on", "change", "top rows", "edited top rows",
+             "edited iqr", "edited p", "edited z", "edited on", "switched", "change", "top rows", "edited top rows",
              *(f"iou {concept}" for concept in self.concepts),
              *(f"edited iou {concept}" for concept in self.concepts if self.edits)]
         )  # fmt: skip
@@ -237,9 +242,10 @@ class Audit:
                     *map(_digits, (said.iou, said.quality, said.p, said.z, said.on)),
                     *map(_digits, (unit.threshold, unit.mean, unit.deviation, unit.largest)),
                     *map(_digits, self._removed(layer.name, unit)),
-                    *([None] * 8 if after is None else
+                    *([None] * 9 if after is None else
                       [after.concept, after.holds,
-                       *map(_digits, (after.iou, after.quality, after.p, after.z, after.on, unit.change))]),
+                       *map(_digits, (after.iou, after.quality, after.p, after.z, after.on)),
+                       *map(_digits, (unit.switched, unit.change))]),
                     *(" ".join(str(seen.row) for seen in top) for top in (unit.top, unit.edited_top)),
                     *map(_digits, said.ious),
                     *map(_digits, () if after is None else after.ious),

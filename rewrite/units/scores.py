@@ -7,7 +7,7 @@ first ones of the stream: see `rewrite.units.chance`.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -96,11 +96,14 @@ class Comparison:
     edited: Scores | None
     areas: PairedSums
     """Share of each image that each concept covers, before and after (C,)."""
+    switched: dict[str, Tensor] = field(default_factory=dict)
+    """Under the edits: cells (U,) int64 of each layer where the unit is on before or after, and not both."""
 
     def merge(self, other: Comparison) -> Comparison:
         """Both together."""
         edited = None if self.edited is None or other.edited is None else self.edited.merge(other.edited)
-        return Comparison(self.base.merge(other.base), edited, self.areas.merge(other.areas))
+        switched = {name: cells + other.switched[name] for name, cells in self.switched.items()}
+        return Comparison(self.base.merge(other.base), edited, self.areas.merge(other.areas), switched)
 
 
 def witness_grid(grid: Grid) -> Grid:
@@ -137,35 +140,43 @@ def score(
     witnesses = witness_count(found, protocol, size) if concepts else 0
     empty = _empty(found, protocol, size, concepts, witnesses)
 
-    def look(scores: Scores, block: range, part: slice) -> tuple[Scores, Tensor]:
-        held: dict[str, tuple[Tensor, Tensor, Tensor]] = {}
+    def look(scores: Scores, block: range, part: slice) -> tuple[Scores, Tensor, dict[str, Tensor]]:
+        held: dict[str, tuple[Tensor, Tensor]] = {}
+        on: dict[str, Tensor] = {}
 
         def see(name: str, features: Tensor) -> None:
             here = protocol.at(features[part], size)
             limit = thresholds[name].to(here)[:, None, None]
-            peak, cell = here.flatten(2).max(2)
-            held[name] = here > limit, peak, cell
+            held[name], on[name] = tuple(here.flatten(2).max(2)), here > limit
 
         ws = world.styles(generator, SCORING, block)
         images = run(generator, found, ws, world.noise, see)[part]
         first = block[part][0]
-        planes = None if segmenter is None else one_hot(label_maps(segmenter, images), concepts)
-        layers = {name: _seen(scores.layers[name], first, *held[name], planes) for name in scores.layers}
+        shares, planes = torch.zeros(len(images), 0), None
+        if segmenter is not None:
+            planes = one_hot(label_maps(segmenter, images), concepts)
+            shares, planes = planes.mean((2, 3), dtype=torch.float64), protocol.meeting(planes, size)
+        layers = {name: _seen(scores.layers[name], first, on[name], *held[name], planes) for name in scores.layers}
         labels = scores.labels
         if planes is not None and first < witnesses:
             labels = {grid: _marked(maps, first, planes, grid) for grid, maps in labels.items()}
-        shares = torch.zeros(len(images), 0) if planes is None else planes.mean((2, 3), dtype=torch.float64)
-        return Scores(layers, labels, scores.images + len(images)), shares
+        return Scores(layers, labels, scores.images + len(images)), shares, on
 
     def step(state: Comparison, block: range, part: slice) -> Comparison:
-        base, before = look(state.base, block, part)
+        base, before, on = look(state.base, block, part)
         if state.edited is None:
             return Comparison(base, None, state.areas.add(before, before))
         with edits.applied(generator.module, *changes):
-            edited, after = look(state.edited, block, part)
-        return Comparison(base, edited, state.areas.add(before, after))
+            edited, after, still = look(state.edited, block, part)
+        switched = {
+            name: cells + (on[name] ^ still[name]).sum((0, 2, 3)).cpu() for name, cells in state.switched.items()
+        }
+        return Comparison(base, edited, state.areas.add(before, after), switched)
 
-    beginning = Comparison(empty, empty if changes else None, PairedSums.empty(concepts))
+    beginning = Comparison(empty, None, PairedSums.empty(concepts))
+    if changes:
+        none = {name: torch.zeros(site.units, dtype=torch.int64) for name, site in found.items()}
+        beginning = replace(beginning, edited=empty, switched=none)
     batch = batch_size(generator, found, concepts)
     return count(beginning, rows, batch, step, path=path, what="scores", progress=progress)
 

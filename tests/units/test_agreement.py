@@ -19,7 +19,7 @@ from rewrite.units.chance import Chance, chance
 from rewrite.units.counting import flat
 from rewrite.units.features import World, sites
 from rewrite.units.protocol import PROTOCOLS, Protocol
-from rewrite.units.ranges import COARSE, Ranges, measure, thresholds
+from rewrite.units.ranges import COARSE, Ranges, Under, measure, thresholds
 from rewrite.units.scores import Comparison, LayerScores, Scores, score, unpacked, witness_grid
 from rewrite.units.surroundings import surroundings
 
@@ -128,6 +128,20 @@ def test_dissect_is_the_published_way_to_a_hundredth(toy, segmenter):
     assert slow.max() > 0.02
 
 
+def test_dissect_meets_on_at_most_64_points_a_side():
+    how = PROTOCOLS["dissect"]
+    assert how.grid((4, 4), (1024, 1024)) == (64, 64)
+    assert how.grid((4, 4), (16, 32)) == (16, 32)
+    assert how.at(torch.zeros(1, 2, 4, 4), (256, 256)).shape == (1, 2, 64, 64)
+    labels = torch.randint(3, (2, 128, 128), generator=torch.Generator().manual_seed(0))
+    planes = F.one_hot(labels, 3).movedim(3, 1).float()
+    met = how.meeting(planes, (128, 128))
+    most = F.avg_pool2d(planes, 2).argmax(1)
+    assert torch.equal(met.argmax(1), most)
+    assert (met.sum(1) == 1).all()
+    assert PROTOCOLS["iqr"].meeting(planes, (128, 128)) is planes
+
+
 def test_the_planted_unit_is_first_at_the_least_p(toy, segmenter):
     found = audit(toy, segmenter=segmenter, samples=128, choose=64)
     assert found.ranked("door")[0][1:] == ("body", PLANTED)
@@ -189,6 +203,23 @@ def test_chance_is_that_of_dealing_by_hand():
     assert found.least == 1 / 201
 
 
+def test_chance_is_kept_for_the_same_maps_alone():
+    seen = []
+    scores = independent(3)
+    asked = {"deals": 20, "cache": True, "progress": lambda *said: seen.append(said)}
+    first = chance(scores, **asked)
+    dealt = len(seen)
+    again = chance(scores, **asked)
+    assert dealt
+    assert len(seen) == dealt
+    assert (again.images, again.deals) == (first.images, first.deals)
+    assert torch.equal(again.p["layer"], first.p["layer"])
+    assert torch.equal(again.z["layer"], first.z["layer"])
+    chance(scores, **asked | {"deals": 21})
+    chance(independent(4), **asked)
+    assert len(seen) == 3 * dealt
+
+
 def test_the_mean_over_deals_is_known_exactly():
     from itertools import permutations
 
@@ -231,6 +262,21 @@ def alike(one, other):
             torch.testing.assert_close(left, right, rtol=1e-12, atol=1e-12)
         else:
             assert torch.equal(left, right), name
+
+
+def test_values_are_kept_under_the_concepts_that_are_seen_alone():
+    random = torch.Generator().manual_seed(0)
+    bins = torch.randint(COARSE.count, (6, 2, 3, 4), generator=random)
+    concept = torch.tensor([3, 7, 149])[torch.randint(3, (6, 3, 4), generator=random)]
+    concept[3:][concept[3:] == 3] = 0
+    whole = Under.empty(2).add(bins, concept)
+    assert whole.concepts.tolist() == [0, 3, 7, 149]
+    for k, c in enumerate(whole.concepts):
+        for unit in range(2):
+            values = bins[:, unit][concept == c]
+            assert torch.equal(whole.counts[k, unit], torch.bincount(values, minlength=COARSE.count))
+    halves = Under.empty(2).add(bins[3:], concept[3:]).merge(Under.empty(2).add(bins[:3], concept[:3]))
+    alike(halves, whole)
 
 
 @pytest.mark.parametrize("cut", [32, 13, 47])
@@ -303,16 +349,20 @@ def test_top_images_are_those_of_the_largest_peaks_with_their_masks(toy, segment
             assert features[seen.row, unit.index][seen.cell] == seen.value
 
 
+def silence(generator, name, axis):
+    """An edit that sets all that `name` holds of the planted unit to 0."""
+    shape = tuple(generator.module.state_dict()[name].shape)
+    values = torch.zeros(*shape[:axis], 1, *shape[axis + 1 :])
+    held = edits.Set(shape, edits.Slices(axis, torch.tensor([PLANTED]), values))
+    return edits.Edit({name: (held,)}, edits.describe(generator.module, [name]))
+
+
 def test_an_edit_is_audited_before_and_after(toy, segmenter):
-    base = edits.describe(toy.module, ["paint.weight"])
-    weight = torch.zeros(1, 3, 4, 4)
-    silence = edits.Edit(
-        {"paint.weight": (edits.Set((8, 3, 4, 4), edits.Slices(0, torch.tensor([PLANTED]), weight)),)}, base
-    )
+    silenced = silence(toy, "body.weight", 1)
     before = audit(toy, segmenter=segmenter, samples=64, deals=20)
-    found = audit(toy, segmenter=segmenter, samples=64, deals=20, edit=silence)
+    found = audit(toy, segmenter=segmenter, samples=64, deals=20, edit=silenced)
     assert found.layer("body").units[PLANTED].meaning == before.layer("body").units[PLANTED].meaning
-    with edits.applied(toy.module, (silence, None)):
+    with edits.applied(toy.module, (silenced, None)):
         alone = audit(toy, segmenter=segmenter, samples=64, deals=20)
     areas = {area.concept: area for area in found.areas}
     assert areas["door"].before > 0.01
@@ -320,8 +370,22 @@ def test_an_edit_is_audited_before_and_after(toy, segmenter):
     assert areas["door"].change == pytest.approx(areas["door"].after - areas["door"].before, abs=1e-12)
     assert areas["door"].change < -5 * areas["door"].error < 0
     assert found.changed()[0][1:] == ("body", PLANTED)
-    assert found.edits[0]["content"] == silence.content
+    unit = found.layer("body").units[PLANTED]
+    # Its bias keeps it below its threshold everywhere.
+    assert unit.edited.on == 0
+    assert unit.switched == pytest.approx(unit.meaning.on)
+    assert [one.switched for one in found.layer("body").units if one.index != PLANTED] == [0] * 7
+    assert found.edits[0]["content"] == silenced.content
     assert torch.equal(toy.module.paint.weight[PLANTED, 0, 1:3, 1:3], torch.full((2, 2), 4.0))
+
+
+def test_a_unit_before_the_edit_has_not_changed_where_only_concepts_moved(toy, segmenter):
+    found = audit(toy, segmenter=segmenter, samples=64, deals=20, edit=silence(toy, "paint.weight", 0))
+    unit = found.layer("body").units[PLANTED]
+    assert unit.edited.ious != unit.meaning.ious
+    assert [change for change, _, _ in found.changed()] == [0] * 8
+    areas = {area.concept: area for area in found.areas}
+    assert areas["door"].change < -5 * areas["door"].error < 0
 
 
 def test_without_a_segmenter_units_are_known_by_their_images(toy):
