@@ -3,13 +3,14 @@
 Integer counts, histograms and top-k merge to the bit, in any order; sums of floats to about 1e-12.
 """
 
-from rewrite.stats.histogram import Bins, Histogram
+from rewrite.stats.histogram import WIDE, Bins, Histogram
 from rewrite.stats.moments import ChannelMoments, Lag, SecondMoments, half_plane
 from rewrite.stats.overlaps import Overlaps, information_quality
 from rewrite.stats.paired import PairedSums
 from rewrite.stats.top import Top
 
 __all__ = [
+    "WIDE",
     "Bins",
     "ChannelMoments",
     "Histogram",

@@ -6,6 +6,7 @@ histograms and DDSketch, Masson et al. 2019), on either side of zero. A quantile
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -16,6 +17,8 @@ from rewrite.errors import RewriteError
 MANTISSA = 23
 """Bits of a float32 below its exponent."""
 BIAS = 127
+CACHED = 2**19
+"""Numbers that a processor keeps at hand."""
 
 
 @dataclass(frozen=True)
@@ -51,13 +54,18 @@ class Bins:
 
     def index(self, values: Tensor) -> Tensor:
         """Bin of each value (any shape, floating point) as int32."""
-        pattern = values.detach().float().contiguous().view(torch.int32)
+        patterns = values.detach().float().contiguous().view(torch.int32).flatten()
+        found = torch.empty_like(patterns)
         first = (self.low + BIAS) << self.bits
-        step = (pattern & 0x7FFFFFFF).bitwise_right_shift_(MANTISSA - self.bits).sub_(first - 1).clamp_(0, self.side)
-        sign = pattern >> 31  # 0, or -1 below zero: (x ^ -1) + 1 is -x
-        if not self.signed:
-            return step.bitwise_and_(~sign)
-        return step.bitwise_xor_(sign).sub_(sign).add_(self.side)
+        for pattern, step in zip(patterns.split(CACHED), found.split(CACHED), strict=True):
+            torch.bitwise_and(pattern, 0x7FFFFFFF, out=step)
+            step.bitwise_right_shift_(MANTISSA - self.bits).sub_(first - 1).clamp_(0, self.side)
+            sign = pattern >> 31  # 0, or -1 below zero: (x ^ -1) + 1 is -x
+            if self.signed:
+                step.bitwise_xor_(sign).sub_(sign).add_(self.side)
+            else:
+                step.bitwise_and_(~sign)
+        return found.view(values.shape)
 
 
 WIDE = Bins(-16, 16, 6)
@@ -75,18 +83,24 @@ class Histogram:
     def empty(rows: int, bins: Bins = WIDE) -> Histogram:
         return Histogram(bins, torch.zeros(rows, bins.count, dtype=torch.int64))
 
-    def add(self, values: Tensor) -> Histogram:
+    def add(self, *values: Tensor) -> Histogram:
         """With maps (N, R, H, W) counted in, one row a channel."""
-        rows = torch.arange(len(self.counts), dtype=torch.int32, device=values.device)[:, None, None]
-        return self.add_rows(values, rows)
+        return self.add_bins(*map(self.bins.index, values))
+
+    def add_bins(self, *bins: Tensor) -> Histogram:
+        """With maps (N, R, H, W) counted in whose values lie in these bins, one row a channel."""
+        rows = torch.arange(len(self.counts), dtype=torch.int32, device=bins[0].device)[:, None, None]
+        return self._add([rows * self.bins.count + one for one in bins])
 
     def add_rows(self, values: Tensor, rows: Tensor) -> Histogram:
         """With values counted in, each in the row that `rows` (int32, broadcast against them) names."""
+        return self._add([self.bins.index(values) + rows * self.bins.count])
+
+    def _add(self, places: Sequence[Tensor]) -> Histogram:
         size = self.counts.numel()
         if size >= 2**31:
             raise RewriteError(f"a histogram of {size} bins is too large; expected under 2^31, so count fewer concepts")
-        flat = (self.bins.index(values) + rows * self.bins.count).flatten()
-        found = torch.bincount(flat, minlength=size).cpu()
+        found = torch.bincount(torch.cat([one.flatten() for one in places]), minlength=size).cpu()
         return Histogram(self.bins, self.counts + found.view_as(self.counts))
 
     def merge(self, other: Histogram) -> Histogram:

@@ -11,6 +11,8 @@ from einops import rearrange
 from torch import Tensor
 
 Lag = tuple[int, int]
+CACHED = 2**18
+"""Numbers that a processor keeps at hand."""
 
 
 def half_plane(reach: Lag) -> tuple[Lag, ...]:
@@ -85,13 +87,14 @@ class ChannelMoments:
 
     def add(self, features: Tensor) -> ChannelMoments:
         """With the maps (N, C, H, W) counted in."""
-        values = _cells(features.detach()).cpu()
-        wide = values.double()
-        return self.merge(
-            ChannelMoments(
-                wide.sum(1), wide.square().sum(1), values.amin(1).float(), values.amax(1).float(), values.shape[1]
-            )
-        )
+        found = self
+        for image in features.detach().cpu().flatten(2):
+            # Little at once, which stays in a processor's cache.
+            for values in image.split(max(1, CACHED // len(image)), 1):
+                wide = values.double()
+                extremes = values.amin(1).float(), values.amax(1).float()
+                found = found.merge(ChannelMoments(wide.sum(1), wide.square_().sum(1), *extremes, values.shape[1]))
+        return found
 
     def merge(self, other: ChannelMoments) -> ChannelMoments:
         """Both together."""

@@ -33,18 +33,13 @@ class Overlaps:
     def add(self, on: Tensor, coverage: Tensor, cell: int) -> Overlaps:
         """With images counted in: `on` (N, U, P) 0 or 1, `coverage` (N, C, P) whole numbers adding up to `cell`."""
         images, _, places = on.shape
-        total = images * places * cell
-        on = on.to(coverage) if total < EXACT else on.double()
-        coverage = coverage if total < EXACT else coverage.double()
-        both = torch.einsum("nup,ncp->uc", on, coverage)
-        return self.merge(
-            Overlaps(
-                both.long().cpu(),
-                on.sum((0, 2)).long().cpu() * cell,
-                coverage.sum((0, 2)).long().cpu(),
-                total,
-            )
-        )
+        exact = torch.float32 if places * cell < EXACT else torch.float64
+        # Image by image, which stay in a processor's cache.
+        found = [here.to(exact) @ there.to(exact).T for here, there in zip(on, coverage, strict=True)]
+        both = torch.stack(found).cpu().long().sum(0)
+        concepts = coverage.sum(2).cpu().long().sum(0)
+        # Wherever a unit is on, there is some concept.
+        return self.merge(Overlaps(both, both.sum(1), concepts, images * places * cell))
 
     def merge(self, other: Overlaps) -> Overlaps:
         """Both together; RewriteError unless they are of the same units and concepts."""

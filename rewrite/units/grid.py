@@ -6,6 +6,8 @@ j W / w to (j + 1) W / w. Coverage is counted in whole numbers, so that counts a
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from functools import cache
 from math import gcd
 
 import torch
@@ -16,6 +18,9 @@ from rewrite.errors import RewriteError
 
 EXACT = 2**24
 """Whole numbers below this are exact in float32."""
+
+CACHED = 2**19
+"""Numbers that a processor keeps at hand: large tables cost more to fetch than to reckon with."""
 
 Grid = tuple[int, int]
 
@@ -55,6 +60,15 @@ def coverage(planes: Tensor, grid: Grid) -> Tensor:
     return rows @ planes @ columns.T
 
 
+@cache
+def weights(cells: int, points: int, padding: str) -> Tensor:
+    """What each point takes of each cell along a side that is interpolated linearly, (points, cells) float32."""
+    places = (torch.arange(points, dtype=torch.float64) + 0.5) * cells / points - 0.5
+    if padding == "border":
+        places = places.clamp(0, cells - 1)
+    return (1 - (places[:, None] - torch.arange(cells)).abs()).clamp(min=0).float()
+
+
 def one_hot(labels: Tensor, classes: int) -> Tensor:
     """0-or-1 planes (N, C, H, W) float32 of label maps (N, H, W)."""
     return (labels[:, None] == torch.arange(classes, device=labels.device)[:, None, None]).float()
@@ -65,8 +79,20 @@ def prevailing(planes: Tensor, grid: Grid) -> Tensor:
     return coverage(planes, grid).argmax(1)
 
 
+def pieces(maps: Tensor, cells: int) -> Iterator[Tensor]:
+    """A batch of maps (N, C, h, w), as many images at a time as stay in a processor's cache with `cells` cells each."""
+    return iter(maps.split(max(1, CACHED // (maps.shape[1] * cells))))
+
+
 def upsampled(features: Tensor, size: Grid, padding: str) -> Tensor:
     """Features (N, C, h, w) bilinearly at `size`, half-pixel centres; beyond the border "zeros" or the "border"."""
+    own = features.shape[2], features.shape[3]
+    if own == size:
+        return features
+    if all(cells <= points for cells, points in zip(own, size, strict=True)):
+        rows, columns = (weights(*sides, padding).to(features) for sides in zip(own, size, strict=True))
+        # Products with one matrix each, whose result lies in order.
+        return (features.transpose(2, 3) @ rows.T).transpose(2, 3) @ columns.T
     if padding == "border":
         return F.interpolate(features, size, mode="bilinear", align_corners=False)
     still = torch.eye(2, 3, dtype=features.dtype, device=features.device).expand(len(features), 2, 3)

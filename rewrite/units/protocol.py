@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Literal
 
 from torch import Tensor
 
 from rewrite.errors import RewriteError, nearest
-from rewrite.units.grid import Grid, one_hot, prevailing, upsampled
+from rewrite.units.grid import Grid, one_hot, pieces, prevailing, upsampled
 
 CHOOSING = 2
 """Stream whose rows choose the thresholds."""
@@ -42,9 +42,11 @@ class Protocol:
         height, width = (min(side, self.points or side) for side in size)
         return height, width
 
-    def at(self, features: Tensor, size: Grid) -> Tensor:
-        """Features (N, U, h, w) where they meet label maps of `size`."""
-        return upsampled(features, self.grid((0, 0), size), self.padding) if self.upsampled else features
+    def spread(self, features: Tensor, size: Grid) -> Iterator[Tensor]:
+        """Features (N, U, h, w) where they meet label maps of `size`, some images at a time."""
+        height, width = grid = self.grid((features.shape[2], features.shape[3]), size)
+        for piece in pieces(features, height * width):
+            yield upsampled(piece, grid, self.padding)
 
     def meeting(self, planes: Tensor, size: Grid) -> Tensor:
         """0-or-1 planes (N, C, H, W) of label maps of `size`, where features meet them."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import torch
@@ -13,7 +13,7 @@ from rewrite.concepts import Segmenter
 from rewrite.concepts import labels as label_maps
 from rewrite.generator import Generator
 from rewrite.progress import Progress, quiet
-from rewrite.stats import Bins, ChannelMoments, Histogram, information_quality
+from rewrite.stats import WIDE, Bins, ChannelMoments, Histogram, information_quality
 from rewrite.units.counting import count
 from rewrite.units.features import Site, World, batch_size, run
 from rewrite.units.grid import Grid, one_hot, prevailing
@@ -21,6 +21,8 @@ from rewrite.units.protocol import CHOOSING, Protocol
 
 COARSE = Bins(-16, 16, 4, signed=False)
 """Thresholds to choose from: 16 an octave. Where most of a unit's values are is told by one bin at and below zero."""
+BLOCK = 8
+"""Images that are counted in at once, at least."""
 LEAST_TAIL = 1e-3
 """A threshold that a smaller share of a unit's values exceeds is none (Bau et al. 2019, "GAN Dissection")."""
 LEAST_CONCEPT = 1e-3
@@ -118,31 +120,58 @@ def measure(
     concepts = len(segmenter.classes) if segmenter is not None and protocol.threshold == "iqr" else 0
     size = (generator.resolution,) * 2
 
+    batch = batch_size(generator, found, concepts)
+
     def step(state: Ranges, block: range, part: slice) -> Ranges:
-        binned: dict[str, Tensor] = {}
-        layers = dict(state.layers)
+        layers, waiting = dict(state.layers), {name: _Waiting() for name in found}
 
         def see(name: str, features: Tensor) -> None:
-            here, before = protocol.at(features[part], size), layers[name]
-            layers[name] = LayerRanges(before.histogram.add(here), before.moments.add(here), before.under)
-            if concepts:
-                binned[name] = COARSE.index(here).short()
+            here = features[inside]
+            layers[name] = replace(layers[name], moments=layers[name].moments.add(here))
+            for piece in protocol.spread(here, size):
+                waiting[name].wide.append(WIDE.index(piece).short())
+                if concepts:
+                    waiting[name].coarse.append(COARSE.index(piece).short())
 
-        images = run(generator, found, world.styles(generator, CHOOSING, block), world.noise, see)[part]
-        if concepts:
-            assert segmenter is not None
-            labels = label_maps(segmenter, images)
-            most = _most(labels, concepts, {(bins.shape[2], bins.shape[3]) for bins in binned.values()})
-            for name, bins in binned.items():
-                under = layers[name].under
-                assert under is not None
-                layers[name] = replace(layers[name], under=under.add(bins, most[bins.shape[2], bins.shape[3]]))
-        return Ranges(layers, state.images + len(images))
+        for first in range(0, len(block), batch):
+            inside = slice(max(part.start - first, 0), min(part.stop - first, batch))
+            if inside.start >= inside.stop:
+                continue
+            ws = world.styles(generator, CHOOSING, block[first : first + batch])
+            images = run(generator, found, ws, world.noise, see)[inside]
+            if segmenter is not None and concepts:
+                labels = label_maps(segmenter, images)
+                most = _most(labels, concepts, {protocol.grid(site.grid, size) for site in found.values()})
+                for name, site in found.items():
+                    waiting[name].concepts.append(most[protocol.grid(site.grid, size)])
+            for name, heard in waiting.items():
+                if heard.size >= layers[name].histogram.counts.numel():
+                    layers[name], waiting[name] = heard.counted(layers[name]), _Waiting()
+        layers = {name: heard.counted(layers[name]) for name, heard in waiting.items()}
+        return Ranges(layers, state.images + part.stop - part.start)
 
     return count(
-        Ranges.empty(found, concepts > 0), rows, batch_size(generator, found, concepts), step,
-        path=path, what="ranges", progress=progress,
-    )  # fmt: skip
+        Ranges.empty(found, concepts > 0), rows, max(batch, BLOCK), step, path=path, what="ranges", progress=progress
+    )
+
+
+@dataclass
+class _Waiting:
+    """Bins of values that are yet to be counted in: that costs a table's room each time, however few they are."""
+
+    wide: list[Tensor] = field(default_factory=list)
+    coarse: list[Tensor] = field(default_factory=list)
+    concepts: list[Tensor] = field(default_factory=list)
+
+    @property
+    def size(self) -> int:
+        return sum(bins.numel() for bins in self.wide)
+
+    def counted(self, layer: LayerRanges) -> LayerRanges:
+        if not self.wide:
+            return layer
+        under = layer.under and layer.under.add(torch.cat(self.coarse), torch.cat(self.concepts))
+        return replace(layer, histogram=layer.histogram.add_bins(*self.wide), under=under)
 
 
 def thresholds(ranges: Ranges, protocol: Protocol) -> dict[str, Tensor]:

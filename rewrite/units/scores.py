@@ -13,7 +13,6 @@ from pathlib import Path
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional as F
 
 import edits
 from rewrite.concepts import Segmenter
@@ -23,7 +22,7 @@ from rewrite.progress import Progress, quiet
 from rewrite.stats import Overlaps, PairedSums, Top
 from rewrite.units.counting import count
 from rewrite.units.features import Site, World, batch_size, run
-from rewrite.units.grid import Grid, cell_area, coverage, one_hot
+from rewrite.units.grid import Grid, cell_area, coverage, lengths, one_hot, pieces
 from rewrite.units.protocol import SCORING, Protocol
 
 FINEST = 32
@@ -141,13 +140,14 @@ def score(
     empty = _empty(found, protocol, size, concepts, witnesses)
 
     def look(scores: Scores, block: range, part: slice) -> tuple[Scores, Tensor, dict[str, Tensor]]:
-        held: dict[str, tuple[Tensor, Tensor]] = {}
+        peaks: dict[str, tuple[Tensor, Tensor]] = {}
         on: dict[str, Tensor] = {}
 
         def see(name: str, features: Tensor) -> None:
-            here = protocol.at(features[part], size)
-            limit = thresholds[name].to(here)[:, None, None]
-            held[name], on[name] = tuple(here.flatten(2).max(2)), here > limit
+            limit = thresholds[name].to(features)[:, None, None]
+            seen = [(*piece.flatten(2).max(2), piece > limit) for piece in protocol.spread(features[part], size)]
+            peak, cell, on[name] = (torch.cat(each) for each in zip(*seen, strict=True))
+            peaks[name] = peak, cell
 
         ws = world.styles(generator, SCORING, block)
         images = run(generator, found, ws, world.noise, see)[part]
@@ -156,7 +156,8 @@ def score(
         if segmenter is not None:
             planes = one_hot(label_maps(segmenter, images), concepts)
             shares, planes = planes.mean((2, 3), dtype=torch.float64), protocol.meeting(planes, size)
-        layers = {name: _seen(scores.layers[name], first, on[name], *held[name], planes) for name in scores.layers}
+        areas = None if planes is None else {one.fine: _areas(planes, one.fine) for one in scores.layers.values()}
+        layers = {name: _seen(one, first, on[name], *peaks[name], areas) for name, one in scores.layers.items()}
         labels = scores.labels
         if planes is not None and first < witnesses:
             labels = {grid: _marked(maps, first, planes, grid) for grid, maps in labels.items()}
@@ -210,16 +211,24 @@ def _empty(found: Mapping[str, Site], protocol: Protocol, size: Grid, concepts: 
     return Scores(layers, labels, 0)
 
 
+def _areas(planes: Tensor, grid: Grid) -> tuple[Tensor, int]:
+    """Area of each concept in each cell (N, C, P), and that of a cell."""
+    return coverage(planes, grid).flatten(2), cell_area(grid, (planes.shape[2], planes.shape[3]))
+
+
 def _seen(
-    before: LayerScores, first: int, on: Tensor, peak: Tensor, cell: Tensor, planes: Tensor | None
+    before: LayerScores,
+    first: int,
+    on: Tensor,
+    peak: Tensor,
+    cell: Tensor,
+    areas: Mapping[Grid, tuple[Tensor, int]] | None,
 ) -> LayerScores:
     """With a batch counted in: `on` (N, U, h, w), and each unit's peak and its cell (N, U), in rows from `first` on."""
     images, _, height, width = on.shape
     overlaps, witnesses = before.overlaps, before.witnesses
-    if planes is not None and overlaps is not None:
-        size = planes.shape[2], planes.shape[3]
-        grid = height, width
-        overlaps = overlaps.add(on.flatten(2), coverage(planes, grid).flatten(2), cell_area(grid, size))
+    if areas is not None and overlaps is not None:
+        overlaps = overlaps.add(on.flatten(2), *areas[before.fine])
     if first < len(witnesses):
         kept = on[: len(witnesses) - first]
         witnesses = witnesses.clone()
@@ -228,11 +237,19 @@ def _seen(
     return replace(
         before,
         overlaps=overlaps,
-        on=before.on + on.sum((0, 2, 3)).cpu(),
+        on=before.on + _counted(on),
         cells=before.cells + images * height * width,
         top=_topped(before.top, index, on, peak.T.cpu(), cell.T.cpu()),
         witnesses=witnesses,
     )
+
+
+def _counted(on: Tensor) -> Tensor:
+    """Cells (U,) int64 that are on."""
+    height, width = on.shape[2:]
+    # Floating point adds faster, and exactly within one image.
+    found = [piece.float().sum((2, 3)) for piece in pieces(on, height * width)]
+    return torch.cat(found).cpu().sum(0, dtype=torch.float64).long()
 
 
 def _topped(top: Top, index: Tensor, on: Tensor, peak: Tensor, cell: Tensor) -> Top:
@@ -258,10 +275,13 @@ def _marked(maps: Tensor, first: int, planes: Tensor, grid: str) -> Tensor:
 
 def _pool(on: Tensor) -> Tensor:
     """Cells that are on within each cell of the witness grid, (N, U, P) uint8; more than 255 are 255."""
-    window = tuple(_pooled(side) for side in on.shape[2:])
-    if window == (1, 1):
+    grid = on.shape[2], on.shape[3]
+    coarse = witness_grid(grid)
+    if coarse == grid:
         return on.flatten(2).to(torch.uint8).cpu()
-    return F.avg_pool2d(on.float(), window, divisor_override=1).clamp(max=255).flatten(2).to(torch.uint8).cpu()
+    rows, columns = (lengths(*sides).to(on.device) for sides in zip(coarse, grid, strict=True))
+    found = [rows @ piece.float() @ columns.T for piece in pieces(on, grid[0] * grid[1])]
+    return torch.cat(found).clamp(max=255).flatten(2).to(torch.uint8).cpu()
 
 
 def _pooled(side: int) -> int:

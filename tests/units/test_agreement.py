@@ -132,7 +132,7 @@ def test_dissect_meets_on_at_most_64_points_a_side():
     how = PROTOCOLS["dissect"]
     assert how.grid((4, 4), (1024, 1024)) == (64, 64)
     assert how.grid((4, 4), (16, 32)) == (16, 32)
-    assert how.at(torch.zeros(1, 2, 4, 4), (256, 256)).shape == (1, 2, 64, 64)
+    assert [piece.shape for piece in how.spread(torch.zeros(1, 2, 4, 4), (256, 256))] == [(1, 2, 64, 64)]
     labels = torch.randint(3, (2, 128, 128), generator=torch.Generator().manual_seed(0))
     planes = F.one_hot(labels, 3).movedim(3, 1).float()
     met = how.meeting(planes, (128, 128))
