@@ -91,8 +91,9 @@ def upsampled(features: Tensor, size: Grid, padding: str) -> Tensor:
         return features
     if all(cells <= points for cells, points in zip(own, size, strict=True)):
         rows, columns = (weights(*sides, padding).to(features) for sides in zip(own, size, strict=True))
-        # Products with one matrix each, whose result lies in order.
-        return (features.transpose(2, 3) @ rows.T).transpose(2, 3) @ columns.T
+        # Laid out so that either is one product of two matrices.
+        tall = features.transpose(2, 3).contiguous() @ rows.T
+        return tall.transpose(2, 3).contiguous() @ columns.T
     if padding == "border":
         return F.interpolate(features, size, mode="bilinear", align_corners=False)
     still = torch.eye(2, 3, dtype=features.dtype, device=features.device).expand(len(features), 2, 3)

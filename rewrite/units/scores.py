@@ -280,7 +280,7 @@ def _pool(on: Tensor) -> Tensor:
     if coarse == grid:
         return on.flatten(2).to(torch.uint8).cpu()
     rows, columns = (lengths(*sides).to(on.device) for sides in zip(coarse, grid, strict=True))
-    found = [rows @ piece.float() @ columns.T for piece in pieces(on, grid[0] * grid[1])]
+    found = [rows @ (piece.float() @ columns.T) for piece in pieces(on, grid[0] * grid[1])]
     return torch.cat(found).clamp(max=255).flatten(2).to(torch.uint8).cpu()
 
 
