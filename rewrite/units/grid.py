@@ -50,6 +50,13 @@ def cell_area(grid: Grid, size: Grid) -> int:
     return area
 
 
+def beneath(cells: Tensor, grid: Grid, other: Grid) -> Tensor:
+    """The cells of another grid, counted row by row, in which the middles of cells of a grid lie."""
+    rows, columns = ((2 * at + 1) * b // (2 * a) for at, a, b in
+                     zip((cells // grid[1], cells % grid[1]), grid, other, strict=True))  # fmt: skip
+    return rows * other[1] + columns
+
+
 def coverage(planes: Tensor, grid: Grid) -> Tensor:
     """Area of each concept in each cell, (N, C, h, w) float32 whole numbers, of 0-or-1 planes (N, C, H, W)."""
     size = planes.shape[2], planes.shape[3]
@@ -84,18 +91,22 @@ def pieces(maps: Tensor, cells: int) -> Iterator[Tensor]:
     return iter(maps.split(max(1, CACHED // (maps.shape[1] * cells))))
 
 
-def upsampled(features: Tensor, size: Grid, padding: str) -> Tensor:
-    """Features (N, C, h, w) bilinearly at `size`, half-pixel centres; beyond the border "zeros" or the "border"."""
+def upsampled(features: Tensor, size: Grid, padding: str, every: int = 1) -> Tensor:
+    """Features (N, C, h, w) bilinearly at `size`, half-pixel centres; beyond the border "zeros" or the "border".
+
+    Of these points, every so many each way.
+    """
     own = features.shape[2], features.shape[3]
     if own == size:
-        return features
+        return features[..., ::every, ::every]
     if all(cells <= points for cells, points in zip(own, size, strict=True)):
-        rows, columns = (weights(*sides, padding).to(features) for sides in zip(own, size, strict=True))
+        rows, columns = (weights(*sides, padding)[::every].to(features) for sides in zip(own, size, strict=True))
         # Laid out so that either is one product of two matrices.
         tall = features.transpose(2, 3).contiguous() @ rows.T
         return tall.transpose(2, 3).contiguous() @ columns.T
     if padding == "border":
-        return F.interpolate(features, size, mode="bilinear", align_corners=False)
+        return F.interpolate(features, size, mode="bilinear", align_corners=False)[..., ::every, ::every]
     still = torch.eye(2, 3, dtype=features.dtype, device=features.device).expand(len(features), 2, 3)
     places = F.affine_grid(still, [len(features), 1, *size], align_corners=False)
+    places = places[:, ::every, ::every]
     return F.grid_sample(features, places, mode="bilinear", padding_mode=padding, align_corners=False)

@@ -120,7 +120,7 @@ def measure(
     concepts = len(segmenter.classes) if segmenter is not None and protocol.threshold == "iqr" else 0
     size = (generator.resolution,) * 2
 
-    batch = batch_size(generator, found, concepts)
+    batch, every = batch_size(generator, found, concepts), protocol.every(size)
 
     def step(state: Ranges, block: range, part: slice) -> Ranges:
         layers, waiting = dict(state.layers), {name: _Waiting() for name in found}
@@ -128,10 +128,11 @@ def measure(
         def see(name: str, features: Tensor) -> None:
             here = features[inside]
             layers[name] = replace(layers[name], moments=layers[name].moments.add(here))
-            for piece in protocol.spread(here, size):
-                waiting[name].wide.append(WIDE.index(piece).short())
+            for piece in protocol.spread(here, size, every):
                 if concepts:
                     waiting[name].coarse.append(COARSE.index(piece).short())
+                waiting[name].wide.append(WIDE.index(piece))
+                layers[name] = waiting[name].spread(layers[name])
 
         for first in range(0, len(block), batch):
             inside = slice(max(part.start - first, 0), min(part.stop - first, batch))
@@ -143,11 +144,11 @@ def measure(
                 labels = label_maps(segmenter, images)
                 most = _most(labels, concepts, {protocol.grid(site.grid, size) for site in found.values()})
                 for name, site in found.items():
-                    waiting[name].concepts.append(most[protocol.grid(site.grid, size)])
-            for name, heard in waiting.items():
-                if heard.size >= layers[name].histogram.counts.numel():
-                    layers[name], waiting[name] = heard.counted(layers[name]), _Waiting()
-        layers = {name: heard.counted(layers[name]) for name, heard in waiting.items()}
+                    here = most[protocol.grid(site.grid, size)]
+                    waiting[name].concepts.append(here[..., ::every, ::every])
+                    layers[name] = waiting[name].labelled(layers[name])
+        for name, heard in waiting.items():
+            layers[name] = heard.labelled(heard.spread(layers[name], least=1), least=1)
         return Ranges(layers, state.images + part.stop - part.start)
 
     return count(
@@ -163,15 +164,23 @@ class _Waiting:
     coarse: list[Tensor] = field(default_factory=list)
     concepts: list[Tensor] = field(default_factory=list)
 
-    @property
-    def size(self) -> int:
-        return sum(bins.numel() for bins in self.wide)
-
-    def counted(self, layer: LayerRanges) -> LayerRanges:
-        if not self.wide:
+    def spread(self, layer: LayerRanges, least: int | None = None) -> LayerRanges:
+        """The layer with its values counted in, if there are `least`; else as many as the table has bins."""
+        if sum(bins.numel() for bins in self.wide) < (least or layer.histogram.counts.numel()):
             return layer
-        under = layer.under and layer.under.add(torch.cat(self.coarse), torch.cat(self.concepts))
-        return replace(layer, histogram=layer.histogram.add_bins(*self.wide), under=under)
+        histogram = layer.histogram.add_bins(*self.wide)
+        self.wide.clear()
+        return replace(layer, histogram=histogram)
+
+    def labelled(self, layer: LayerRanges, least: int | None = None) -> LayerRanges:
+        """Likewise, under the concepts of their cells."""
+        under, waiting = layer.under, sum(bins.numel() for bins in self.coarse)
+        if under is None or waiting < (least or under.counts.numel()):
+            return layer
+        under = under.add(torch.cat(self.coarse), torch.cat(self.concepts))
+        self.coarse.clear()
+        self.concepts.clear()
+        return replace(layer, under=under)
 
 
 def thresholds(ranges: Ranges, protocol: Protocol) -> dict[str, Tensor]:

@@ -22,7 +22,7 @@ from rewrite.progress import Progress, quiet
 from rewrite.stats import Overlaps, PairedSums, Top
 from rewrite.units.counting import count
 from rewrite.units.features import Site, World, batch_size, run
-from rewrite.units.grid import Grid, cell_area, coverage, lengths, one_hot, pieces
+from rewrite.units.grid import Grid, beneath, cell_area, coverage, lengths, one_hot, pieces
 from rewrite.units.protocol import SCORING, Protocol
 
 FINEST = 32
@@ -137,17 +137,16 @@ def score(
     size = (generator.resolution,) * 2
     concepts = 0 if segmenter is None else len(segmenter.classes)
     witnesses = witness_count(found, protocol, size) if concepts else 0
-    empty = _empty(found, protocol, size, concepts, witnesses)
 
     def look(scores: Scores, block: range, part: slice) -> tuple[Scores, Tensor, dict[str, Tensor]]:
         peaks: dict[str, tuple[Tensor, Tensor]] = {}
         on: dict[str, Tensor] = {}
 
         def see(name: str, features: Tensor) -> None:
-            limit = thresholds[name].to(features)[:, None, None]
-            seen = [(*piece.flatten(2).max(2), piece > limit) for piece in protocol.spread(features[part], size)]
-            peak, cell, on[name] = (torch.cat(each) for each in zip(*seen, strict=True))
-            peaks[name] = peak, cell
+            here, limit = features[part], thresholds[name].to(features)[:, None, None]
+            on[name] = torch.cat([piece > limit for piece in protocol.spread(here, size)])
+            peak, cell = here.flatten(2).max(2)
+            peaks[name] = peak, beneath(cell, found[name].grid, scores.layers[name].fine)
 
         ws = world.styles(generator, SCORING, block)
         images = run(generator, found, ws, world.noise, see)[part]
@@ -158,10 +157,10 @@ def score(
             shares, planes = planes.mean((2, 3), dtype=torch.float64), protocol.meeting(planes, size)
         areas = None if planes is None else {one.fine: _areas(planes, one.fine) for one in scores.layers.values()}
         layers = {name: _seen(one, first, on[name], *peaks[name], areas) for name, one in scores.layers.items()}
-        labels = scores.labels
         if planes is not None and first < witnesses:
-            labels = {grid: _marked(maps, first, planes, grid) for grid, maps in labels.items()}
-        return Scores(layers, labels, scores.images + len(images)), shares, on
+            for grid, maps in scores.labels.items():
+                _mark(maps, first, planes, grid)
+        return Scores(layers, scores.labels, scores.images + len(images)), shares, on
 
     def step(state: Comparison, block: range, part: slice) -> Comparison:
         base, before, on = look(state.base, block, part)
@@ -174,10 +173,11 @@ def score(
         }
         return Comparison(base, edited, state.areas.add(before, after), switched)
 
-    beginning = Comparison(empty, None, PairedSums.empty(concepts))
+    beginning = Comparison(_empty(found, protocol, size, concepts, witnesses), None, PairedSums.empty(concepts))
     if changes:
         none = {name: torch.zeros(site.units, dtype=torch.int64) for name, site in found.items()}
-        beginning = replace(beginning, edited=empty, switched=none)
+        edited = _empty(found, protocol, size, concepts, witnesses)
+        beginning = replace(beginning, edited=edited, switched=none)
     batch = batch_size(generator, found, concepts)
     return count(beginning, rows, batch, step, path=path, what="scores", progress=progress)
 
@@ -228,16 +228,20 @@ def _seen(
     images, _, height, width = on.shape
     overlaps, witnesses = before.overlaps, before.witnesses
     if areas is not None and overlaps is not None:
-        overlaps = overlaps.add(on.flatten(2), *areas[before.fine])
+        covered, area = areas[before.fine]
+        overlaps = overlaps.add(on.flatten(2), covered, area)
+        lit = overlaps.units // area
+    else:
+        lit = before.on + _counted(on)
     if first < len(witnesses):
         kept = on[: len(witnesses) - first]
-        witnesses = witnesses.clone()
+        # In place: what is written again after an interruption is the same.
         witnesses[first : first + len(kept)] = _pool(kept)
     index = torch.arange(first, first + images)
     return replace(
         before,
         overlaps=overlaps,
-        on=before.on + _counted(on),
+        on=lit,
         cells=before.cells + images * height * width,
         top=_topped(before.top, index, on, peak.T.cpu(), cell.T.cpu()),
         witnesses=witnesses,
@@ -265,12 +269,10 @@ def _topped(top: Top, index: Tensor, on: Tensor, peak: Tensor, cell: Tensor) -> 
     return top.add(peak.masked_fill(~enters, -torch.inf), index, payload)
 
 
-def _marked(maps: Tensor, first: int, planes: Tensor, grid: str) -> Tensor:
+def _mark(maps: Tensor, first: int, planes: Tensor, grid: str) -> None:
     height, width = map(int, grid.split(" x "))
     areas = coverage(planes[: len(maps) - first], (height, width)).flatten(2).int().cpu()
-    maps = maps.clone()
     maps[first : first + len(areas)] = areas
-    return maps
 
 
 def _pool(on: Tensor) -> Tensor:

@@ -8,7 +8,7 @@ from torch.nn import functional as F
 
 from rewrite.errors import RewriteError
 from rewrite.units.features import World, batch_size, hold, replaced, run, sites
-from rewrite.units.grid import cell_area, coverage, lengths, one_hot, upsampled
+from rewrite.units.grid import beneath, cell_area, coverage, lengths, one_hot, upsampled
 
 
 def ws(generator, count=3):
@@ -104,10 +104,22 @@ def test_coverage_counts_every_pixel_once(grid):
     torch.testing.assert_close(found.sum((2, 3)) / (area * grid[0] * grid[1]), share)
 
 
+def test_the_middle_of_a_cell_lies_in_one_cell_of_another_grid():
+    cells = torch.arange(6)
+    assert torch.equal(beneath(cells, (2, 3), (2, 3)), cells)
+    assert beneath(cells, (2, 3), (4, 6)).tolist() == [6 + 1, 6 + 3, 6 + 5, 18 + 1, 18 + 3, 18 + 5]
+    assert beneath(cells, (2, 3), (1, 1)).tolist() == [0] * 6
+
+
 @pytest.mark.parametrize("padding", ["border", "zeros"])
 def test_upsampling_is_bilinear_about_half_pixel_centres(padding):
     features = torch.rand(1, 2, 4, 4, dtype=torch.float64)
     found = upsampled(features, (16, 16), padding)
+    assert torch.equal(upsampled(features, (16, 16), padding, 2), found[..., ::2, ::2])
+    down = upsampled(features, (2, 2), padding)
+    torch.testing.assert_close(down, F.avg_pool2d(features, 2))
+    assert torch.equal(upsampled(features, (2, 2), padding, 2), down[..., ::2, ::2])
+    assert torch.equal(upsampled(features, (4, 4), padding), features)
     framed = F.pad(features, (1, 1, 1, 1), mode="replicate" if padding == "border" else "constant")
     for y in range(16):
         for x in range(16):
