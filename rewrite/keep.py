@@ -15,6 +15,7 @@ from safetensors.torch import load_file, save
 from torch import Tensor
 
 from edits.canonical import tensor_bytes
+from edits.errors import EditError
 from edits.file import write_atomically
 from rewrite.home import home
 
@@ -34,11 +35,12 @@ def place(room: str, version: int, conditions: Mapping[str, Any]) -> Path:
 
 
 def write(path: Path, tensors: Mapping[str, Tensor]) -> None:
-    """Keep the tensors, whole or not at all."""
+    """Keep the tensors, whole or not at all: what cannot be written is only a slower start another time."""
     own = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    path.parent.mkdir(parents=True, exist_ok=True)
-    write_atomically(path, save(own | {SEAL: _seal(own)}))
-    _prune(path)
+    with suppress(OSError, EditError):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        write_atomically(path, save(own | {SEAL: _seal(own)}))
+        _prune(path)
 
 
 def read(path: Path) -> dict[str, Tensor] | None:

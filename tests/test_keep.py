@@ -52,6 +52,14 @@ def test_a_full_room_loses_what_was_used_least_lately(monkeypatch) -> None:
     assert [path.exists() for path in (first, third, fourth)] == [False, True, False]
 
 
+def test_what_cannot_be_written_is_not_kept(tmp_path, monkeypatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("REWRITE_HOME", str(tmp_path / "file"))
+    path = keep.place("room", 1, {})
+    keep.write(path, TENSORS)
+    assert keep.read(path) is None
+
+
 def test_what_is_damaged_is_nothing() -> None:
     path = keep.place("room", 1, {})
     keep.write(path, TENSORS)

@@ -53,7 +53,15 @@ def logits(segmenter: Segmenter, images: Tensor) -> Tensor:
             f"{name} was given images of shape {tuple(images.shape)} and type {_kind(images)}; expected "
             f"(N, 3, H, W) floats in [-1, 1]"
         )
-    found = segmenter(images)
+    try:
+        found = segmenter(images)
+    except RewriteError:
+        raise
+    except Exception as error:
+        raise RewriteError(
+            f"{name} failed on images of shape {tuple(images.shape)}: {str(error) or type(error).__name__}; expected "
+            f"it to take floats (N, 3, H, W) in [-1, 1] and return logits (N, K, h, w)"
+        ) from error
     if not isinstance(found, Tensor) or found.ndim != 4:
         what = f"shape {tuple(found.shape)}" if isinstance(found, Tensor) else f"type {type(found).__name__}"
         raise RewriteError(f"{name} returned {what}; expected a tensor of logits (N, K, h, w), so adapt it")

@@ -252,6 +252,8 @@ def by_lot(units: int, sets: Sequence[Sequence[int]], seed: int) -> list[tuple[i
 
 def _site(generator: Generator, layer: str, sets: Sequence[Sequence[int]]) -> Site:
     (site,) = sites(generator, [layer]).values()
+    if not sets:
+        raise RewriteError(f"no units of layer {layer} were given; expected at least one from 0 to {site.units - 1}")
     for units in sets:
         if not units or not all(0 <= unit < site.units for unit in units) or len(set(units)) < len(units):
             raise RewriteError(f"units are {list(units)}; expected different ones from 0 to {site.units - 1}")

@@ -77,7 +77,11 @@ def sites(generator: Generator, names: Iterable[str] | None = None) -> dict[str,
     wanted = None if names is None else [generator.layer(name).name for name in names]
     found = _look(generator, World().styles(generator, 0, [0]))
     if wanted is None:
-        return {name: site for name, site in found.items() if site.cells > 1 and site.layer.kind != "linear"}
+        wanted = [name for name, site in found.items() if site.cells > 1 and site.layer.kind != "linear"]
+    if not wanted:
+        raise RewriteError(
+            f"no layers were given, or none has feature maps; layers with units are {', '.join(found) or 'none at all'}"
+        )
     for name in wanted:
         if name not in found:
             raise RewriteError(

@@ -61,6 +61,16 @@ def test_a_plain_class_or_a_network_is_a_segmenter() -> None:
     assert not isinstance(nn.Conv2d(3, 2, 1), Segmenter)
 
 
+class Failing(Reddest):
+    def __call__(self, images: Tensor) -> Tensor:
+        raise ValueError("boom")
+
+
+def test_one_that_fails_says_on_what() -> None:
+    with pytest.raises(RewriteError, match=r"Failing failed on images of shape \(5, 3, 8, 12\): boom; expected"):
+        labels(Failing(), IMAGES)
+
+
 def test_labels_are_the_largest_logits_whatever_the_batch() -> None:
     slow = [[[max(range(3), key=lambda k: image[k, y, x]) for x in range(12)] for y in range(8)] for image in IMAGES]
     for batch in (1, 2, 5, 64):

@@ -426,6 +426,8 @@ def test_what_cannot_be_audited_is_refused(toy, segmenter):
         audit(toy, segmenter=segmenter, layers=["bdy"])
     with pytest.raises(RewriteError, match="no units"):
         audit(toy, segmenter=segmenter, layers=["paint"])
+    with pytest.raises(RewriteError, match="no layers were given"):
+        audit(toy, segmenter=segmenter, layers=[])
     with pytest.raises(RewriteError, match="expected 1 to"):
         audit(toy, segmenter=segmenter, samples=0)
     with pytest.raises(RewriteError, match="no protocol"):

@@ -55,6 +55,12 @@ def test_a_ranking_is_silenced_unit_by_unit(toy, segmenter):
     assert found.effects[1].removed[DOOR] > 0.9 > found.effects[0].removed[DOOR]
 
 
+def test_no_units_are_refused(toy, segmenter):
+    for sets in ([], [[]], [[8]], [[1, 1]]):
+        with pytest.raises(RewriteError, match="expected"):
+            silenced(toy, "body", sets, segmenter, samples=4)
+
+
 def test_inserting_brings_the_concept_to_the_cell(toy, segmenter):
     levels = torch.full((8,), 0.8)
     found = inserted(toy, "body", [PLANTED], levels, segmenter, "door", samples=32, controls=2)
