@@ -21,6 +21,7 @@ from rewrite.generator import MAPPING, Flow, Generator, Layer, Noise
 from rewrite.latents import Row
 from rewrite.memory import maps
 from rewrite.progress import Progress
+from rewrite.units.margins import margins
 
 COLOURS = 3
 """A layer of no more channels than these is the image itself, and has no units."""
@@ -218,14 +219,18 @@ def _look(generator: Generator, ws: Tensor) -> dict[str, Site]:
         for stage, flow in enumerate(generator.flows(ws=ws)):
             features = flow.features
             if stage in lone and features is not None and features is not before:
-                sites[lone[stage].name] = _site(lone[stage], True, features)
+                sites[lone[stage].name] = _site(lone[stage], True, features, lone[stage].unit_margin)
             before = features
     if before is flow.image:
         sites.pop(lone[stage].name, None)
+    beyond = margins(
+        generator, {name: part for name, part in shared.items() if generator.layers[name].kind != "linear"}
+    )
     for name, seen in outputs.items():
         # A module that runs twice has no one output, and one that mixes images none for each.
         if len(seen) == 1 and len(seen[0]) == len(ws) and seen[0].ndim in (2, 4):
-            sites[name] = _site(generator.layers[name], False, maps(seen[0]))
+            layer = generator.layers[name]
+            sites[name] = _site(layer, False, maps(seen[0]), layer.out_margin or beyond.get(name, 0))
     return {layer.name: sites[layer.name] for layer in layers if layer.name in sites and _is_hidden(sites[layer.name])}
 
 
@@ -233,7 +238,6 @@ def _is_hidden(site: Site) -> bool:
     return site.alone or site.units > COLOURS
 
 
-def _site(layer: Layer, alone: bool, features: Tensor) -> Site:
-    margin = layer.unit_margin if alone else layer.out_margin
+def _site(layer: Layer, alone: bool, features: Tensor, margin: int) -> Site:
     height, width = features.shape[2] - 2 * margin, features.shape[3] - 2 * margin
     return Site(layer, alone, features.shape[1], (height, width), margin)

@@ -62,7 +62,7 @@ def test_a_plain_class_or_a_network_is_a_segmenter() -> None:
 
 
 class Failing(Reddest):
-    def __call__(self, images: Tensor) -> Tensor:
+    def __call__(self, _images: Tensor) -> Tensor:
         raise ValueError("boom")
 
 
