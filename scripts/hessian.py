@@ -80,29 +80,31 @@ def hessian(
         f"largest residual                         {float((found.pairs.residuals / found.pairs.values).max()):.1e}\n"
         f"seconds                                  {taken:.1f} (dense {reference:.1f})"
     )
-    print(counts(found.pairs.passes, found.pairs.block, count, latents))
+    print(counts(found, count, latents))
 
 
-def counts(passes: int, block: int, count: int, latents: int) -> str:
+def counts(found: Basis, count: int, latents: int) -> str:
     """Markdown: what ours took, what the published scheme takes at these settings, and both at the published ones."""
     lines = [
         "| settings | published: passes, forward and back | ours: passes of the generator, a block in each "
         "| times fewer | ours: derivatives, one a vector and direction | times fewer |",
         "|---|---:|---:|---:|---:|---:|",
     ]
-    extra = block - count
+    block, passes, whole = found.pairs.block, found.pairs.passes, found.pairs.block == found.space.dimension
+    ways = 1 if whole else 2
     for name, vectors, seeds in (("these", count, latents), ("published", VECTORS, LATENTS)):
-        theirs = vectors * ITERATIONS * 2 * seeds
-        blocks, single = 2 * seeds * passes, 2 * seeds * passes * (vectors + extra)
+        theirs, width = vectors * ITERATIONS * 2 * seeds, block if whole else vectors + block - count
+        blocks, single = ways * seeds * passes, ways * seeds * passes * width
         lines.append(
             f"| {name}: {vectors} vectors, {seeds} latents | {theirs:,} | {blocks:,} | {theirs / blocks:,.0f} "
             f"| {single:,} | {theirs / single:.1f} |"
         )
     lines.append(
-        f"\n{passes} multiplications by the whole matrix, in blocks of {block}; the last row supposes as many there. A "
-        f"pass runs the generator once a latent and carries the whole block through it: its arithmetic grows with the "
-        f"block, which the last two columns count. Counted so, one derivative each way for each vector and latent, "
-        f"less than any iteration takes, is {ITERATIONS} times fewer than published."
+        f"\n{passes} multiplications by the whole matrix, in blocks of {block}, "
+        f"{'forwards alone' if whole else 'forwards and back'}; the last row supposes as many there. A pass runs the "
+        f"generator once a latent and carries the whole block through it: its arithmetic grows with the block, which "
+        f"the last two columns count. Counted so, one derivative each way for each vector and latent, less than any "
+        f"iteration takes, is {ITERATIONS} times fewer."
     )
     return "\n".join(lines)
 
