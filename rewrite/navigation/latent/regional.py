@@ -53,6 +53,8 @@ def resefa(generator: Generator, options: Options) -> list[Walk]:
     more = asked(options, syntheses=SYNTHESES, side=SIDE, ridge=RIDGE, form="shift", target=0.0)
     chosen = sites(generator, layers=options.layers)
     inside, outside = energies(generator, chosen, options, syntheses=more["syntheses"], side=more["side"])
+    if not float(outside.trace()) > 0:
+        raise RewriteError("the region leaves nothing outside to hold still; give a smaller one, or use lowrankgan")
     found = ratio(inside, outside, ridge=more["ridge"])
     return _walks("resefa", generator, chosen, found, inside, outside, options, more, {})
 
@@ -106,9 +108,8 @@ def energies(
         totals = parts if totals is None else [one + other for one, other in zip(totals, parts, strict=True)]
         options.progress("differentiating images", row + 1, len(seeds))
     assert totals is not None
-    if not 0 < covered < 1:
-        what = "is in none" if covered == 0 else "leaves nothing of any"
-        raise RewriteError(f"{region.name} {what} of {len(seeds)} images; choose another place")
+    if not covered > 0:
+        raise RewriteError(f"{region.name} is in none of {len(seeds)} images; look at more, or elsewhere")
     return totals[0] / len(seeds), totals[1] / len(seeds)
 
 
