@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -75,8 +76,7 @@ def audit(
     from rewrite.units import caused
     from rewrite.units.make import named as judge_named
 
-    if out.exists() and not out.is_dir():
-        raise typer.BadParameter(f"{str(out)!r} is no folder; give the path of one for --out")
+    _check_folder(out)
     given = edit or []
     changes = [one.load() for one in given]
     generator = opened(voice, model, device)
@@ -99,6 +99,15 @@ def audit(
         voice.note("no segmenter: units are known by the images that they are most on for; --segmenter names them")
     facts = _facts(found, out, page)
     voice.result(facts, facts_table(_summary(found, page)), *_tables(found, facts))
+
+
+def _check_folder(out: Path) -> None:
+    """Said before the work, and not after; nothing is made yet."""
+    there = next(path for path in (out, *out.absolute().parents) if path.exists())
+    if not there.is_dir():
+        raise typer.BadParameter(f"{str(there)!r} is no folder; give the path of one for --out")
+    if not os.access(there, os.W_OK | os.X_OK):
+        raise typer.BadParameter(f"nothing may be written in {str(there)!r}; give another folder for --out")
 
 
 def _facts(found: Audit, out: Path, page: Path) -> dict[str, Any]:

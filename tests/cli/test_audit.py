@@ -136,4 +136,5 @@ def test_what_cannot_be_audited_is_one_sentence(rewrite, tiny, edit, tmp_path):
     rewrite("audit", tiny, "--protocol", "disect", "--out", out).failed_with("no protocol")
     rewrite("audit", tiny, "--groups", tmp_path / "g.yaml", "--out", out).failed_with("none was given")
     rewrite("audit", tiny, "--out", edit).failed_with("no folder")
+    rewrite("audit", tiny, "--out", edit / "deep" / "down").failed_with("no folder")
     assert not out.exists()
