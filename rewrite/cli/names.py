@@ -10,6 +10,8 @@ from rewrite.cli.arguments import EditAt
 if TYPE_CHECKING:
     import edits
 
+ENTRY = "edit.safetensors"
+"""What each entry of a library calls its edit."""
 TAKEN = ("base", "all")
 """Names of rows that are no single edit."""
 
@@ -17,9 +19,10 @@ TAKEN = ("base", "all")
 def named(given: Sequence[EditAt], loaded: Sequence[edits.Edit]) -> dict[str, str]:
     """Names by content: the files' stems, and for the members of a composed edit that of its file with their digests.
 
-    A stem that two files have, or that is taken, goes with a digest too.
+    A library's edits are called as their folders. A stem that two files have, or that is taken, goes with a digest too.
     """
-    stems, names = [one.path.stem for one in given], {}
+    stems = [one.path.absolute().parent.name if one.path.name == ENTRY else one.path.stem for one in given]
+    names = {}
     for stem, edit in zip(stems, loaded, strict=True):
         alone = stems.count(stem) == 1 and stem not in TAKEN
         names[edit.content] = stem if alone else f"{stem} {edit.content[:8]}"

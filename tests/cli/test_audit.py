@@ -78,6 +78,13 @@ def test_with_an_edit_every_figure_is_there_twice(rewrite, tiny, segmenter, tmp_
     assert "red" in shown.out
 
 
+def test_an_edit_of_a_library_is_called_as_its_folder(rewrite, tiny, tmp_path):
+    entry = tmp_path / "no-spires" / "edit.safetensors"
+    rewrite("units", "ablate", tiny, "--layer", "main.3", "--units", "2", "--out", entry)
+    assert rewrite("audit", tiny, *FEW, "--pictures", "0", "--edit", entry, "--out", tmp_path / "a").code == 0
+    assert "no-spires at 1" in (tmp_path / "a" / "index.html").read_text()
+
+
 def test_without_a_segmenter_it_says_so(rewrite, tiny, tmp_path):
     said = rewrite("audit", tiny, *FEW, "--layer", "main.0,main.3", "--pictures", "3", "--out", tmp_path / "a")
     assert said.code == 0
