@@ -91,22 +91,18 @@ def pieces(maps: Tensor, cells: int) -> Iterator[Tensor]:
     return iter(maps.split(max(1, CACHED // (maps.shape[1] * cells))))
 
 
-def upsampled(features: Tensor, size: Grid, padding: str, every: int = 1) -> Tensor:
-    """Features (N, C, h, w) bilinearly at `size`, half-pixel centres; beyond the border "zeros" or the "border".
-
-    Of these points, every so many each way.
-    """
+def upsampled(features: Tensor, size: Grid, padding: str) -> Tensor:
+    """Features (N, C, h, w) bilinearly at `size`, half-pixel centres; beyond the border "zeros" or the "border"."""
     own = features.shape[2], features.shape[3]
     if own == size:
-        return features[..., ::every, ::every]
+        return features
     if all(cells <= points for cells, points in zip(own, size, strict=True)):
-        rows, columns = (weights(*sides, padding)[::every].to(features) for sides in zip(own, size, strict=True))
+        rows, columns = (weights(*sides, padding).to(features) for sides in zip(own, size, strict=True))
         # Laid out so that either is one product of two matrices.
         tall = features.transpose(2, 3).contiguous() @ rows.T
         return tall.transpose(2, 3).contiguous() @ columns.T
     if padding == "border":
-        return F.interpolate(features, size, mode="bilinear", align_corners=False)[..., ::every, ::every]
+        return F.interpolate(features, size, mode="bilinear", align_corners=False)
     still = torch.eye(2, 3, dtype=features.dtype, device=features.device).expand(len(features), 2, 3)
     places = F.affine_grid(still, [len(features), 1, *size], align_corners=False)
-    places = places[:, ::every, ::every]
     return F.grid_sample(features, places, mode="bilinear", padding_mode=padding, align_corners=False)

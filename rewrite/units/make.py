@@ -78,7 +78,7 @@ def audit(
     choose = min(samples, CHOOSE) if choose is None else choose
     found, world = sites(generator, layers), World(truncation, noise)
     conditions = surroundings(generator, found, segmenter, world) | {
-        "protocol": [how.threshold, how.tail, how.upsampled, how.points, how.padding, how.sampled]
+        "protocol": [how.threshold, how.tail, how.upsampled, how.points, how.padding]
     }
 
     def kept(**more: Any) -> Any:
@@ -112,7 +112,7 @@ def audit(
         areas=_areas(concepts, scored, bool(changes)),
         settings={
             "protocol": how.name, "threshold": how.threshold, "tail": how.tail, "upsampled": how.upsampled,
-            "points": how.points, "sampled": how.sampled, "padding": how.padding,
+            "points": how.points, "padding": how.padding,
             "truncation": truncation, "noise": noise,
             "segmenter": source, "groups": dict(groups) if isinstance(groups, Mapping) else groups and str(groups),
             "choosing": {"stream": CHOOSING, "rows": choose}, "scoring": {"stream": SCORING, "rows": samples},

@@ -22,7 +22,7 @@ class Protocol:
     """`threshold` is "quantile", that which a `tail` of a unit's values exceeds, or "iqr", that of the highest
     information quality ratio with any concept. Units and concepts meet on the layer's own cells, or, `upsampled`, on
     the label map's pixels, or on at most `points` a side, each of the concept that covers most of it; `padding` says
-    what is beyond the border of the features. Thresholds are chosen by about `sampled` points a side."""
+    what is beyond the border of the features."""
 
     name: str
     threshold: Literal["iqr", "quantile"] = "iqr"
@@ -30,7 +30,6 @@ class Protocol:
     upsampled: bool = False
     points: int | None = None
     padding: Literal["border", "zeros"] = "border"
-    sampled: int | None = None
 
     def __post_init__(self) -> None:
         if not 0 < self.tail < 1:
@@ -43,15 +42,11 @@ class Protocol:
         height, width = (min(side, self.points or side) for side in size)
         return height, width
 
-    def spread(self, features: Tensor, size: Grid, every: int = 1) -> Iterator[Tensor]:
-        """Features (N, U, h, w) where they meet label maps of `size`, some images at a time; `every` so many points."""
+    def spread(self, features: Tensor, size: Grid) -> Iterator[Tensor]:
+        """Features (N, U, h, w) where they meet label maps of `size`, some images at a time."""
         height, width = grid = self.grid((features.shape[2], features.shape[3]), size)
         for piece in pieces(features, height * width):
-            yield upsampled(piece, grid, self.padding, every)
-
-    def every(self, size: Grid) -> int:
-        """Of the points where features meet label maps of `size`, thresholds are chosen by every so many each way."""
-        return max(1, min(self.grid(size, size)) // self.sampled) if self.sampled else 1
+            yield upsampled(piece, grid, self.padding)
 
     def meeting(self, planes: Tensor, size: Grid) -> Tensor:
         """0-or-1 planes (N, C, H, W) of label maps of `size`, where features meet them."""
@@ -64,9 +59,8 @@ PROTOCOLS: Mapping[str, Protocol] = {
     for protocol in (
         Protocol("iqr"),
         Protocol("quantile", "quantile"),
-        # Bau et al. 2020, "Understanding the role of individual units in a deep neural network"; its quantiles are of
-        # a sample too.
-        Protocol("dissect", "quantile", tail=0.01, upsampled=True, points=64, padding="zeros", sampled=32),
+        # Bau et al. 2020, "Understanding the role of individual units in a deep neural network".
+        Protocol("dissect", "quantile", tail=0.01, upsampled=True, points=64, padding="zeros"),
     )
 }
 

@@ -120,7 +120,7 @@ def measure(
     concepts = len(segmenter.classes) if segmenter is not None and protocol.threshold == "iqr" else 0
     size = (generator.resolution,) * 2
 
-    batch, every = batch_size(generator, found, concepts), protocol.every(size)
+    batch = batch_size(generator, found, concepts)
 
     def step(state: Ranges, block: range, part: slice) -> Ranges:
         layers, waiting = dict(state.layers), {name: _Waiting() for name in found}
@@ -128,7 +128,7 @@ def measure(
         def see(name: str, features: Tensor) -> None:
             here = features[inside]
             layers[name] = replace(layers[name], moments=layers[name].moments.add(here))
-            for piece in protocol.spread(here, size, every):
+            for piece in protocol.spread(here, size):
                 if concepts:
                     waiting[name].coarse.append(COARSE.index(piece).short())
                 waiting[name].wide.append(WIDE.index(piece))
@@ -144,8 +144,7 @@ def measure(
                 labels = label_maps(segmenter, images)
                 most = _most(labels, concepts, {protocol.grid(site.grid, size) for site in found.values()})
                 for name, site in found.items():
-                    here = most[protocol.grid(site.grid, size)]
-                    waiting[name].concepts.append(here[..., ::every, ::every])
+                    waiting[name].concepts.append(most[protocol.grid(site.grid, size)])
                     layers[name] = waiting[name].labelled(layers[name])
         for name, heard in waiting.items():
             layers[name] = heard.labelled(heard.spread(layers[name], least=1), least=1)

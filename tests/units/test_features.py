@@ -115,10 +115,8 @@ def test_the_middle_of_a_cell_lies_in_one_cell_of_another_grid():
 def test_upsampling_is_bilinear_about_half_pixel_centres(padding):
     features = torch.rand(1, 2, 4, 4, dtype=torch.float64)
     found = upsampled(features, (16, 16), padding)
-    assert torch.equal(upsampled(features, (16, 16), padding, 2), found[..., ::2, ::2])
     down = upsampled(features, (2, 2), padding)
     torch.testing.assert_close(down, F.avg_pool2d(features, 2))
-    assert torch.equal(upsampled(features, (2, 2), padding, 2), down[..., ::2, ::2])
     assert torch.equal(upsampled(features, (4, 4), padding), features)
     framed = F.pad(features, (1, 1, 1, 1), mode="replicate" if padding == "border" else "constant")
     for y in range(16):
