@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from rewrite.cli.arguments import Noise, number
+from rewrite.cli.arguments import Noise, folder, number
 from rewrite.cli.generators import opened
 from rewrite.cli.names import named
 from rewrite.cli.options import Device, EditOptions, ModelName
@@ -34,7 +33,9 @@ SegmenterName = Annotated[
 GroupsFile = Annotated[
     Path | None, typer.Option("--groups", metavar="FILE", help="YAML that takes its classes together.")
 ]
-Folder = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for the page and the figures.")]
+Folder = Annotated[
+    Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for the page and the figures.", parser=folder)
+]
 ProtocolName = Annotated[
     str, typer.Option("--protocol", metavar="P", help="How thresholds are chosen: iqr, quantile, dissect.")
 ]
@@ -76,7 +77,6 @@ def audit(
     from rewrite.units import caused
     from rewrite.units.make import named as judge_named
 
-    _check_folder(out)
     given = edit or []
     changes = [one.load() for one in given]
     generator = opened(voice, model, device)
@@ -99,15 +99,6 @@ def audit(
         voice.note("no segmenter: units are known by the images that they are most on for; --segmenter names them")
     facts = _facts(found, out, page)
     voice.result(facts, facts_table(_summary(found, page)), *_tables(found, facts))
-
-
-def _check_folder(out: Path) -> None:
-    """Said before the work, and not after; nothing is made yet."""
-    there = next(path for path in (out, *out.absolute().parents) if path.exists())
-    if not there.is_dir():
-        raise typer.BadParameter(f"{str(there)!r} is no folder; give the path of one for --out")
-    if not os.access(there, os.W_OK | os.X_OK):
-        raise typer.BadParameter(f"nothing may be written in {str(there)!r}; give another folder for --out")
 
 
 def _facts(found: Audit, out: Path, page: Path) -> dict[str, Any]:

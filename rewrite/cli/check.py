@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from rewrite.cli import failure
-from rewrite.cli.arguments import number
+from rewrite.cli.arguments import folder, number
 from rewrite.cli.generators import opened
 from rewrite.cli.options import Device, EditArguments, ModelName
 from rewrite.cli.voice import Voice, facts_table, table
@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     from rewrite.concepts import Segmenter
     from rewrite.generator import Generator
 
-Folder = Annotated[Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for verdict.json and the page.")]
+Folder = Annotated[
+    Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for verdict.json and the page.", parser=folder)
+]
 Region = Annotated[
     str | None,
     typer.Option("--region", metavar="R", help="Where it may act: x0,y0,x1,y1 in fractions, or a PNG mask."),

@@ -7,11 +7,13 @@ from typing import Annotated
 
 import typer
 
+from rewrite.cli.arguments import folder
 from rewrite.cli.options import Device
 from rewrite.cli.voice import Voice
 
 Folder = Annotated[
-    Path, typer.Option("--out", "-o", metavar="DIR", help="The folder for edits, sheets and the summary.")
+    Path,
+    typer.Option("--out", "-o", metavar="DIR", help="The folder for edits, sheets and the summary.", parser=folder),
 ]
 
 
