@@ -110,18 +110,18 @@ def look(
     remembered: Remembered | None = None, progress: Progress = quiet,
 ) -> Seen:  # fmt: skip
     """The seeds under no edit and under these. RewriteError if an image is not made of numbers."""
-    side, size = view.side(generator), generator.resolution
+    side = view.side(generator)
     parcel = max(BATCH, PARCEL // (3 * side**2))
     remembered = remembered or forgetful(generator)
     parts = []
     for start in range(0, len(seeds), parcel):
-        some = seeds[start : start + parcel]
+        batches = _batches(seeds[start : start + parcel], generator.resolution)
         base = [remembered.once("before", batch, view.ways, partial(_before, generator, batch, view), side)
-                for batch in _batches(some, size)]  # fmt: skip
+                for batch in batches]  # fmt: skip
         with edits.applied(generator.module, *applied):
-            edited = [images(generator, batch, view) for batch in _batches(some, size)]
-        for batch, before, after in zip(_batches(some, size), base, edited, strict=True):
-            progress("looking at seeds", start + batch[0] - some[0], len(seeds))
+            edited = [images(generator, batch, view) for batch in batches]
+        for batch, before, after in zip(batches, base, edited, strict=True):
+            progress("looking at seeds", batch[0] - seeds[0], len(seeds))
             parts.append(_compared(batch, before, after, view))
     progress("looking at seeds", len(seeds), len(seeds))
     return Seen.join(parts)

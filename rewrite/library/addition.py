@@ -68,9 +68,8 @@ def add(
     `look` are the fields of a `Look`; truncation is the recipe's unless it is among them. It is refused unless it
     passes the usual limits of `rewrite.check` and shows (LEAST_EFFECT), but for the findings in `waive`. Its bounds are
     what was found, with the room of `rewrite.check.bounds.ROOM`. `remembered` keeps what is seen of the base, for
-    further entries. RewriteError for a name that is taken (unless
-    `replace`), a recipe that leaves a choice to the figures or does not stand on its own, an edit of more than MOST
-    bytes, and another generator.
+    further entries. RewriteError for a name that is taken (unless `replace`), a recipe that leaves a choice to the
+    figures or does not stand on its own, an edit of more than MOST bytes, and another generator.
     """
     model = _model(library, name, generator, replace)
     _check_free(library.folder(name), recipe, replace)
