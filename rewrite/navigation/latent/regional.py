@@ -25,7 +25,8 @@ from rewrite.navigation.methods import Options, placed
 
 SYNTHESES = 5
 SIDE = 32
-CHUNK = 16
+CHUNK, PIXELS = 16, 2**21
+"""Forward derivatives taken at once at most, and the pixels of their images."""
 JUDGED = 16
 NEGLIGIBLE = 1e-6
 RIDGE = 1e-3
@@ -103,10 +104,9 @@ def energies(
         with torch.no_grad():
             where = averaged(region(generator.synthesize(ws=ws, noise=options.noise)), side)[0, 0]
         covered += float(where.double().mean()) / len(seeds)
-        jacobian = _jacobian(generator, chosen, ws, options, side).double().cpu()
+        jacobian = _jacobian(generator, chosen, ws, options, side, (row, len(seeds))).double().cpu()
         parts = [_gram(jacobian, part.double().cpu()) for part in (where, 1 - where)]
         totals = parts if totals is None else [one + other for one, other in zip(totals, parts, strict=True)]
-        options.progress("differentiating images", row + 1, len(seeds))
     assert totals is not None
     if not covered > 0:
         raise RewriteError(f"{region.name} is in none of {len(seeds)} images; look at more, or elsewhere")
@@ -118,8 +118,10 @@ def averaged(images: Tensor, side: int) -> Tensor:
     return F.adaptive_avg_pool2d(images, side) if images.shape[-1] > side else images
 
 
-def _jacobian(generator: Generator, chosen: Sequence[Site], ws: Tensor, options: Options, side: int) -> Tensor:
-    """(3, h, w, d) by forward derivatives."""
+def _jacobian(
+    generator: Generator, chosen: Sequence[Site], ws: Tensor, options: Options, side: int, place: tuple[int, int]
+) -> Tensor:
+    """(3, h, w, d) by forward derivatives; `place` is the image's number, and how many there are."""
 
     def image(step: Tensor) -> Tensor:
         with stepped(chosen, lambda _site: step):
@@ -131,8 +133,14 @@ def _jacobian(generator: Generator, chosen: Sequence[Site], ws: Tensor, options:
         slope: Tensor = torch.func.jvp(image, (zero,), (direction,))[1]
         return slope
 
-    jacobian: Tensor = torch.func.vmap(slope, out_dims=-1, chunk_size=CHUNK)(torch.eye(len(zero)).to(zero))
-    return jacobian
+    row, rows = place
+    at_once = max(1, min(CHUNK, PIXELS // generator.resolution**2))
+    found: list[Tensor] = []
+    for directions in torch.eye(len(zero)).to(zero).split(at_once):
+        options.progress("differentiating images", row * len(zero) + at_once * len(found), rows * len(zero))
+        found.append(torch.func.vmap(slope, out_dims=-1)(directions))
+    options.progress("differentiating images", (row + 1) * len(zero), rows * len(zero))
+    return torch.cat(found, -1)
 
 
 def _gram(jacobian: Tensor, where: Tensor) -> Tensor:
