@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from edits.errors import EditError
+from edits.finite import finite
 
 AXES_LIMIT = 16
 Side = Literal["left", "right"]
@@ -327,7 +328,7 @@ def _owned(tensor: Tensor, dtype: torch.dtype, what: str) -> Tensor:
 
 def _floats(tensor: Tensor, what: str) -> Tensor:
     owned = _owned(tensor, torch.float32, what)
-    if not torch.isfinite(owned).all():
+    if not finite(owned):
         raise EditError(f"{what} holds NaN or infinity; expected finite numbers")
     return owned
 

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from edits import clash, display, fit, identity, ties
 from edits.edit import Edit
 from edits.errors import EditError, EditWarning
+from edits.finite import finite
 from edits.materialise import Change, changes, materialise
 
 T = TypeVar("T")
@@ -233,7 +234,7 @@ def applied(module: nn.Module, *edits: tuple[Edit, float | None], force: bool = 
 
 def _made(name: str, base: Tensor, made: tuple[Change, ...]) -> Tensor:
     value = materialise(base, made)
-    if made and not torch.isfinite(value).all():
+    if made and not finite(value):
         raise EditError(
             f"{name} would hold NaN or infinity; expected weights within the range of {base.dtype}; "
             f"use smaller strengths, or weights of a wider type"

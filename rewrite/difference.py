@@ -16,6 +16,7 @@ import torch
 from torch import Tensor
 
 from edits import Add, Base, Dense, Edit, LowRank, Slices, describe, identity, materialise, ties
+from edits.finite import finite
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator, Layer
 from rewrite.progress import Progress, quiet
@@ -103,7 +104,7 @@ def _check_alike(before: Mapping[str, Tensor], after: Mapping[str, Tensor]) -> N
                 f"the checkpoints are of two architectures: {name} is {tuple(tensor.shape)} in one of them and "
                 f"{tuple(after[name].shape)} in the other; expected the same names and shapes"
             )
-        if not (tensor.isfinite().all() and after[name].isfinite().all()):
+        if not (finite(tensor) and finite(after[name])):
             raise RewriteError(f"{name} holds NaN or infinity in one of the checkpoints; get a sound copy of it")
 
 

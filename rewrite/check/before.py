@@ -23,8 +23,8 @@ class Before:
     """The same images as JPEG files."""
     features: Mapping[str, Features]
     """Of `base` and `anchor`."""
-    distances: Tensor
-    """(N,): from the one to the other."""
+    distances: Tensor | None
+    """(N,): from the one to the other; None where they are not kept, for beside those to the edited they cost less."""
     areas: Tensor | None
     """Shares (N, K) of the classes, with a segmenter."""
 
@@ -38,12 +38,16 @@ class Remembered:
     """Side of the largest images that are kept."""
     kept: dict[Hashable, object] = field(default_factory=dict)
 
+    def keeps(self, side: int) -> bool:
+        """Whether what holds images of this side is kept."""
+        return side <= self.largest
+
     def once(self, what: str, seeds: Sequence[int], ways: Hashable, make: Callable[[], T], side: int = 0) -> T:
         """What `make` makes of these seeds, looked at in these ways: made at the first call.
 
         `side` is that of the images that it holds, if it holds any.
         """
-        if side > self.largest:
+        if not self.keeps(side):
             return make()
         key = (what, tuple(seeds), ways)
         if key not in self.kept:

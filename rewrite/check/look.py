@@ -1,18 +1,21 @@
 """One look at the same seeds before and after an edit: features, distances, shifts. What is seen of more seeds adds up.
 
-Images are made in parcels that fit into memory, and are not kept.
+Images are made in parcels that fit into memory, and are not kept. Batches are seen side by side, one on each core.
 """
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
+from threading import Lock
+from typing import TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 import edits
+from edits.finite import finite
 from rewrite.check.anchor import jpeg
 from rewrite.check.before import Before, Remembered, forgetful
 from rewrite.check.place import Place, composites
@@ -22,16 +25,20 @@ from rewrite.generator import Generator, Noise
 from rewrite.perception import Extractor, Features, Identity, Perceptual
 from rewrite.perception.images import bicubic
 from rewrite.progress import Progress, quiet
+from rewrite.threads import side_by_side
 
 PARCEL = 2**26
 """Numbers of the images that are held at once."""
-BATCH, PIXELS = 16, 2**20
+BATCH, PIXELS = 32, 2**20
 """Images that are made at once at most, and their pixels: large ones are no faster together."""
 SIDE = 256
 """Larger images are brought to this side before anything is done to them, or seen of them."""
 LEVELS = 127.5
 """Grey levels a unit of [-1, 1]."""
+ONE_AT_A_TIME = Lock()
+"""What finds classes may be anybody's, and need not bear two calls at once."""
 
+T = TypeVar("T")
 Applied = Sequence[tuple[edits.Edit, float | None]]
 
 
@@ -60,6 +67,14 @@ class View:
         if generator.resolution <= SIDE:
             return self.distance.identity
         return replace(self.distance.identity, resolution=SIDE, interpolation="bicubic, antialiased")
+
+    def alone(self, generator: Generator) -> bool:
+        """Whether batches are seen one after the other: a device does so, and a network that is not ours might have to.
+
+        A module that is wrapped, or a function that sees, may keep something between its calls.
+        """
+        ours = generator.network is None and isinstance(self.eye.network, nn.Module)
+        return not ours or generator.device.type != "cpu"
 
     @property
     def ways(self) -> Hashable:
@@ -113,28 +128,47 @@ def look(
     side = view.side(generator)
     parcel = max(BATCH, PARCEL // (3 * side**2))
     remembered = remembered or forgetful(generator)
-    parts = []
+    alone = view.alone(generator)
+
+    def before(batch: Sequence[int]) -> Before:
+        see = partial(_before, generator, batch, view, keeps=remembered.keeps(side))
+        return remembered.once("before", batch, view.ways, see, side)
+
+    parts: list[Seen] = []
     for start in range(0, len(seeds), parcel):
+        told = partial(_told, progress, start, len(seeds))
         batches = _batches(seeds[start : start + parcel], generator.resolution)
-        base = [remembered.once("before", batch, view.ways, partial(_before, generator, batch, view), side)
-                for batch in batches]  # fmt: skip
+        base = told("looking at seeds before", batches, side_by_side(before, batches, alone=alone))
         with edits.applied(generator.module, *applied):
-            edited = [images(generator, batch, view) for batch in batches]
-        for batch, before, after in zip(batches, base, edited, strict=True):
-            progress("looking at seeds", batch[0] - seeds[0], len(seeds))
-            parts.append(_compared(batch, before, after, view))
-    progress("looking at seeds", len(seeds), len(seeds))
+            after = side_by_side(partial(images, generator, view=view), batches, alone=alone)
+            edited = told("looking at seeds after", batches, after)
+        trios = list(zip(batches, base, edited, strict=True))
+        parts += told("comparing", batches, side_by_side(lambda trio: _compared(*trio, view), trios, alone=alone))
     return Seen.join(parts)
 
 
 def features(generator: Generator, seeds: Sequence[int], view: View, *, progress: Progress = quiet) -> Features:
     """Of the base alone."""
+
+    def of(batch: Sequence[int]) -> Features:
+        return view.eye.of([images(generator, batch, view)])
+
+    batches = _batches(seeds, generator.resolution)
+    seen = side_by_side(of, batches, alone=view.alone(generator))
+    return Features.join(_told(progress, 0, len(seeds), "looking at held-out seeds", batches, seen))
+
+
+def _told(
+    progress: Progress, done: int, total: int, what: str, batches: Sequence[Sequence[int]], results: Iterable[T]
+) -> list[T]:
+    """The results, a batch each, as they come."""
     found = []
-    for batch in _batches(seeds, generator.resolution):
-        progress("looking at held-out seeds", batch[0] - seeds[0], len(seeds))
-        found.append(view.eye.of([images(generator, batch, view)]))
-    progress("looking at held-out seeds", len(seeds), len(seeds))
-    return Features.join(found)
+    progress(what, done, total)
+    for batch, result in zip(batches, results, strict=True):
+        found.append(result)
+        done += len(batch)
+        progress(what, done, total)
+    return found
 
 
 def images(generator: Generator, seeds: Sequence[int], view: View) -> Tensor:
@@ -143,7 +177,7 @@ def images(generator: Generator, seeds: Sequence[int], view: View) -> Tensor:
     with torch.no_grad():
         ws = generator.styles(generator.latents(seeds), truncation=view.truncation, label=label)
         made = generator.synthesize(ws=ws, noise=view.noise)
-    if not made.isfinite().all():
+    if not finite(made):
         raise RewriteError(
             f"an image of the seeds {seeds[0]} to {seeds[-1]} holds NaN or infinity; lower the strength of the edits"
         )
@@ -163,23 +197,23 @@ def _batches(seeds: Sequence[int], resolution: int) -> list[Sequence[int]]:
     return [seeds[start : start + count] for start in range(0, len(seeds), count)]
 
 
-def _before(generator: Generator, seeds: Sequence[int], view: View) -> Before:
+def _before(generator: Generator, seeds: Sequence[int], view: View, *, keeps: bool) -> Before:
     base = images(generator, seeds, view)
     anchor = jpeg(base)
     seen = {name: view.eye.of([of]) for name, of in (("base", base), ("anchor", anchor))}
-    return Before(base, anchor, seen, distances(view, base, anchor)[0], _areas(view, base))
+    return Before(base, anchor, seen, distances(view, base, anchor)[0] if keeps else None, _areas(view, base))
 
 
 def _compared(seeds: Sequence[int], before: Before, edited: Tensor, view: View) -> Seen:
     base, anchor = before.images, before.anchor
-    shown, pairs = {"edited": edited}, {"distance": edited}
+    shown, pairs = {"edited": edited}, {"distance": edited, "anchor distance": anchor}
     each = {
-        "anchor distance": before.distances,
         "change": (edited - base).abs().mean((1, 2, 3)).cpu() * LEVELS,
         "tone": (edited.mean((2, 3)) - base.mean((2, 3))).abs().mean(1).cpu() * LEVELS,
     }
     if view.place:
-        masks = view.place.masks(base, edited)
+        with ONE_AT_A_TIME:
+            masks = view.place.masks(base, edited)
         inner, outer = composites(base, edited, masks)
         inner_anchor, outer_anchor = composites(base, anchor, masks)
         shown |= {"outside": outer, "anchor outside": outer_anchor}
@@ -190,6 +224,9 @@ def _compared(seeds: Sequence[int], before: Before, edited: Tensor, view: View) 
         weight = (~masks).float()
         change = (edited - base).abs().mean(1) * weight
         each["change outside"] = (change.sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)).cpu() * LEVELS
+    if before.distances is not None:
+        each["anchor distance"] = before.distances
+        del pairs["anchor distance"]
     each |= dict(zip(pairs, distances(view, base, *pairs.values()), strict=True))
     found = dict(before.features) | {name: view.eye.of([of]) for name, of in shown.items()}
     after = _areas(view, edited)
@@ -201,5 +238,6 @@ def _areas(view: View, shown: Tensor) -> Tensor | None:
     """Shares (N, K) of the classes."""
     if view.segmenter is None:
         return None
-    size, maps = len(view.segmenter.classes), labels(view.segmenter, shown).cpu()
+    with ONE_AT_A_TIME:
+        size, maps = len(view.segmenter.classes), labels(view.segmenter, shown).cpu()
     return torch.stack([torch.bincount(map.flatten(), minlength=size) / map.numel() for map in maps])

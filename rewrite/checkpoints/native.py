@@ -24,6 +24,7 @@ from torch import Tensor, nn
 from edits import canonical
 from edits.errors import EditError
 from edits.file import open_regular, write_atomically
+from edits.finite import finite
 from rewrite.errors import RewriteError
 
 FORMAT = 1
@@ -241,5 +242,5 @@ def _is_baked(entry: Any) -> bool:
 def _check(name: str, tensor: Tensor, what: str) -> None:
     if tensor.dtype != torch.float32:
         raise RewriteError(f"{name} in {what} is {tensor.dtype}; checkpoints are float32, so convert it first")
-    if not torch.isfinite(tensor).all():
+    if not finite(tensor):
         raise RewriteError(f"{name} in {what} holds NaN or infinity; the weights are damaged, so fetch them again")

@@ -9,8 +9,8 @@ from __future__ import annotations
 import ctypes
 from contextlib import suppress
 
-NO_MAPPING, NO_TRIMMING = -4, -1
-"""M_MMAP_MAX and M_TRIM_THRESHOLD of mallopt."""
+NO_MAPPING, NO_TRIMMING, ARENAS = -4, -1, -8
+"""M_MMAP_MAX, M_TRIM_THRESHOLD and M_ARENA_MAX of mallopt."""
 
 
 def keep() -> None:
@@ -19,3 +19,5 @@ def keep() -> None:
         libc = ctypes.CDLL(None)
         libc.mallopt(NO_MAPPING, 0)
         libc.mallopt(NO_TRIMMING, 2**31 - 1)
+        # A thread's own arena is in pieces of 64 MiB, which are mapped and given back all the same.
+        libc.mallopt(ARENAS, 1)

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edits.finite import finite
 from rewrite.errors import RewriteError
 
 BATCH = 64
@@ -71,7 +72,7 @@ def logits(segmenter: Segmenter, images: Tensor) -> Tensor:
             f"that it names, for {len(images)}, so name each channel of its logits once, in order"
         )
     found = found.float()
-    if not found.isfinite().all():
+    if not finite(found):
         raise RewriteError(
             f"{name} returned NaN or infinity; check that the images are finite and its weights undamaged"
         )

@@ -21,8 +21,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from edits.file import open_regular, write_atomically
+from edits.finite import finite
 from rewrite.concepts.confusion import Confusion
 from rewrite.errors import RewriteError
+from rewrite.unfilled import unfilled
 
 KEY = "segmenter"
 SHIPPED = "scenes.safetensors"
@@ -157,7 +159,7 @@ def segmenter(path: Path | None = None, *, device: str = "cpu") -> SceneSegmente
         raise RewriteError(
             f"{path} cannot be read as safetensors ({reason}); install rewrite again, or train a segmenter"
         ) from None
-    with torch.device("meta"):
+    with unfilled():
         network = UNet(len(facts.classes), facts.widths)
     _check(path, network, tensors)
     # Copies: what was read may be a view of the file.
@@ -198,7 +200,7 @@ def _check(path: Path, network: nn.Module, tensors: dict[str, Tensor]) -> None:
             f"{shapes.get(wrong[0])}, so train the segmenter again"
         )
     for name, tensor in tensors.items():
-        if tensor.dtype not in (torch.float16, torch.float32) or not tensor.isfinite().all():
+        if tensor.dtype not in (torch.float16, torch.float32) or not finite(tensor):
             raise RewriteError(
                 f"{name} in {path} is {tensor.dtype} or not finite; expected finite float16 or float32, so install "
                 f"rewrite again, or train the segmenter again"

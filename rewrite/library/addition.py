@@ -22,13 +22,14 @@ from rewrite.generator import Generator
 from rewrite.library.composed import Member
 from rewrite.library.judge import judged
 from rewrite.library.likeness import moved, sketch, stored
-from rewrite.library.make import THREADS, file_of, make, threads
+from rewrite.library.make import THREADS, file_of, make
 from rewrite.library.manifest import BOUNDS, CARD, EDIT, LARGEST, SHEET, Entry, File, Look, Manifest, Name, read
 from rewrite.library.placed import placed_in
 from rewrite.library.shelf import Library
 from rewrite.library.shown import card_of, sheet_of
 from rewrite.library.verification import edit_of
 from rewrite.progress import Progress, quiet
+from rewrite.threads import threads
 
 RECIPES_ONLY = frozenset({"ffhq"})
 """Models whose terms do not let us pass on what is made of their weights: their edits are made where they are used."""

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from pathlib import Path
-
-import torch
 
 import edits
 from rewrite import navigation, rules, units
@@ -60,17 +57,6 @@ def make(generator: Generator, path: Path, member: Member, progress: Progress) -
 def file_of(path: Path) -> File:
     """The name under which a file that asks for an edit is kept."""
     return _kind(path)[0]
-
-
-@contextmanager
-def threads(count: int) -> Iterator[None]:
-    """torch computes with so many threads inside the block."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def _kind(path: Path) -> tuple[File, Maker]:

@@ -17,11 +17,12 @@ from rewrite.errors import RewriteError
 from rewrite.generator import Generator
 from rewrite.library.judge import judged
 from rewrite.library.likeness import apart, moved, restored, sketch
-from rewrite.library.make import make, threads
+from rewrite.library.make import make
 from rewrite.library.manifest import EDIT
 from rewrite.library.shelf import Library, check_files
 from rewrite.progress import Progress, quiet
 from rewrite.report.render import render
+from rewrite.threads import threads
 
 SEEDS = (0, 1, 2, 3)
 """Images of these must show the edit, and be made of numbers."""

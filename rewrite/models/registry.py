@@ -6,9 +6,9 @@ import math
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
-import torch
 from torch import nn
 
+from edits.finite import finite
 from rewrite.checkpoints import native
 from rewrite.checkpoints.foreign import Foreign
 from rewrite.errors import RewriteError
@@ -20,6 +20,7 @@ from rewrite.models.stylegan2 import nvidia as stylegan2_nvidia
 from rewrite.models.stylegan2 import rosinality as stylegan2_rosinality
 from rewrite.models.stylegan2 import tensorflow as stylegan2_tensorflow
 from rewrite.models.stylegan3 import nvidia as stylegan3_nvidia
+from rewrite.unfilled import unfilled
 
 Family = tuple[Callable[..., nn.Module], Callable[..., Generator]]
 
@@ -98,7 +99,7 @@ def build(foreign: Foreign, what: str) -> tuple[nn.Module, Layout]:
     except MALFORMED as error:
         raise RewriteError(f"the tensors in {what} do not fit together ({error}); get a fresh copy of it") from error
     for name, tensor in state.items():
-        if not torch.isfinite(tensor).all():
+        if not finite(tensor):
             raise RewriteError(f"{name} in {what} holds NaN or infinity; the weights are damaged, so fetch them again")
     native.fill(module, state, what)
     return module.eval().requires_grad_(False), layout
@@ -112,7 +113,7 @@ def empty(family: str, geometry: Mapping[str, Any], what: str) -> nn.Module:
             f"{', '.join(FAMILIES)}, so update rewrite"
         )
     try:
-        with torch.device("meta"):
+        with unfilled():
             return FAMILIES[family][0](**geometry)
     except (TypeError, ValueError, RuntimeError) as error:
         raise RewriteError(f"{what} has a geometry that {family} cannot have ({error}); fetch it again") from error

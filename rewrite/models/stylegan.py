@@ -23,6 +23,7 @@ from rewrite.generator import Flow, Generator, Layer, Noise, UnitForm
 from rewrite.models.equalised import EPS, Convolution
 from rewrite.models.layout import Key, Layout, check_constant, counted, fitting, flipped, same, shape_of
 from rewrite.models.mapping import MappingNetwork, mapping_layers
+from rewrite.unfilled import unfilled
 
 SLOPE = 0.2
 BLUR = torch.tensor([1.0, 2.0, 1.0]) / 4
@@ -119,7 +120,7 @@ class Style(nn.Module):
     def __init__(self, w: int, channels: int):
         super().__init__()
         self.weight = nn.Parameter(torch.randn(2, channels, w))
-        self.bias = nn.Parameter(torch.stack([torch.ones(channels), torch.zeros(channels)]))
+        self.bias = nn.Parameter(torch.tensor([[1.0] * channels, [0.0] * channels]))
         self.scale = 1 / math.sqrt(w)
 
     def forward(self, w: Tensor) -> Tensor:
@@ -240,7 +241,7 @@ def explain(network: Network, beside: Mapping[str, Any]) -> Layout | None:  # no
     }  # fmt: skip
     if (colours := shape_of(network, f"{last}.weight")[0]) != 3:
         raise RewriteError(f"this StyleGAN paints {colours} channels; expected 3, red, green and blue")
-    with torch.device("meta"):
+    with unfilled():
         expected = {name: tuple(t.shape) for name, t in StyleGAN(**geometry).state_dict().items()}
     keys = {ours: _key(network, ours, shape, last) for ours, shape in expected.items()}
     turned = [name for name, key in keys.items() if _is_fused(name)]

@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 import torch
 from torch import Tensor
 
+from edits.finite import finite
 from rewrite.errors import RewriteError
 from rewrite.perception.identity import Identity, agreed
 from rewrite.perception.images import INTERPOLATIONS, checked, rounded
@@ -53,7 +54,7 @@ class Features:
     identity: Identity
 
     def __post_init__(self) -> None:
-        if self.values.ndim != 2 or not len(self.values) or not torch.isfinite(self.values).all():
+        if self.values.ndim != 2 or not len(self.values) or not finite(self.values):
             raise RewriteError(
                 f"features of {self.identity.short} have shape {tuple(self.values.shape)}, or are not finite; "
                 f"expected finite (N, d) of one image at least"

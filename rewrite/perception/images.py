@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
+from edits.finite import finite
 from rewrite.errors import RewriteError
 
 
@@ -17,7 +18,7 @@ def checked(images: Tensor) -> Tensor:
         raise RewriteError(
             f"images are {images.dtype} of shape {tuple(images.shape)}; expected floats (N, 3, H, W) in [-1, 1]"
         )
-    if not torch.isfinite(images).all():
+    if not finite(images):
         raise RewriteError("images hold infinite values or none at all; look at what made them")
     return images
 

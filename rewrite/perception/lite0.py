@@ -63,7 +63,7 @@ class Lite0(nn.Module):
     def forward(self, images: Tensor, blocks: Sequence[int]) -> list[Tensor]:
         """The features after each of `blocks`, which rise."""
         # The network takes (x - 127) / 128 of pixels from 0 to 255.
-        x = F.relu6(self.stem((images * 127.5 + 0.5) / 128))
+        x = F.relu6(self.stem((images * 127.5 + 0.5) / 128), inplace=True)
         found = []
         for i in range(max(blocks) + 1):
             x = self.blocks[i](x)
@@ -113,8 +113,8 @@ class _Block(nn.Module):
         self.narrow = _Folded(tensors, f"{path}._project_conv", f"{path}._bn2")
 
     def forward(self, x: Tensor) -> Tensor:
-        y = x if self.widen is None else F.relu6(self.widen(x))
-        y = self.narrow(F.relu6(self.each(y)))
+        y = x if self.widen is None else F.relu6(self.widen(x), inplace=True)
+        y = self.narrow(F.relu6(self.each(y), inplace=True))
         return x + y if x.shape == y.shape else cast(Tensor, y)
 
 
@@ -131,7 +131,8 @@ class _Folded(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         surplus = self.weight.shape[-1] - self.stride
-        before, after = surplus // 2, surplus - surplus // 2
-        if before != after:
-            x, before = F.pad(x, (before, after, before, after)), 0
-        return F.conv2d(x, self.weight, self.bias, self.stride, before, groups=self.groups)
+        # Where one more is due after than before: by a whole stride too much before, and less what that adds.
+        uneven = surplus % 2
+        padding = surplus // 2 + uneven * self.stride
+        x = F.conv2d(x, self.weight, self.bias, self.stride, padding, groups=self.groups)
+        return x[..., uneven:, uneven:]

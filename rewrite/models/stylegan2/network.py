@@ -174,7 +174,7 @@ class Modulated(nn.Module):
             x = smooth(x)
         # Only the fresh product is changed in place: whoever observes the convolution keeps its value.
         x.add_((self.bias * self.gain).to(x.dtype)[:, None, None])
-        if noise == "const":
+        if noise == "const" and self.noise_strength.any():
             x.add_((self.noise_const * (self.noise_strength * self.gain)[:, None, None]).to(x.dtype))
         x = F.leaky_relu_(x, 0.2)
         return x if self.clamp is None else x.clamp(-self.clamp, self.clamp)

@@ -15,6 +15,7 @@ from rewrite.errors import RewriteError
 from rewrite.models.layout import Key, Layout, fitting, shape_of
 from rewrite.models.mapping import MappingNetwork, mean_style
 from rewrite.models.stylegan2.network import StyleGAN2
+from rewrite.unfilled import unfilled
 
 TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0])
 LOW_PASS = einsum(TAPS, TAPS, "h, w -> h w") / 64
@@ -50,7 +51,7 @@ def put_together(
     Noise that the file lacks is silent. The mean style is under its name, `mean`, or made of seeded latents. `special`
     are keys of ours that are more than another name. RewriteError for tensors that are missing or of other shapes.
     """
-    with torch.device("meta"):
+    with unfilled():
         expected = {name: tuple(t.shape) for name, t in StyleGAN2(**geometry).state_dict().items()}
     keys, given, said = dict(special or {}), {}, list(notes)
     for ours, shape in expected.items():
@@ -85,7 +86,7 @@ def check_colours(network: Network, name: str) -> None:
 
 
 def _mean(make: Callable[[], MappingNetwork], state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    with torch.device("meta"):
+    with unfilled():
         mapping = make()
     own = {name.removeprefix("mapping."): t for name, t in state.items() if name.startswith("mapping.")}
     mapping.load_state_dict(own, assign=True)

@@ -7,7 +7,6 @@ from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any
 
-import torch
 from torch import Tensor
 
 from rewrite.checkpoints.foreign import Network
@@ -15,6 +14,7 @@ from rewrite.errors import RewriteError
 from rewrite.models.layout import Key, Layout, counted, fitting, shape_of
 from rewrite.models.stylegan3.design import TAPS, Spec
 from rewrite.models.stylegan3.network import StyleGAN3
+from rewrite.unfilled import unfilled
 
 MARGIN = 10
 """Cells beyond the image on each side, where a file does not say."""
@@ -36,7 +36,7 @@ def explain(network: Network, beside: Mapping[str, Any]) -> Layout | None:  # no
         "z": entered // 2 if large else entered - (w if classes else 0), "w": w, "depth": depth, "classes": classes,
         "embedding": shapes["mapping.embed.weight"][1] if large else 0, "clamp": _clamp(specs, inside),
     }  # fmt: skip
-    with torch.device("meta"):
+    with unfilled():
         expected = {name: tuple(t.shape) for name, t in StyleGAN3(**geometry).state_dict().items()}
     keys = {ours: _key(network, ours, shape) for ours, shape in expected.items()}
     # An unconditional StyleGAN-XL keeps the table of the classes that it does not look at.
