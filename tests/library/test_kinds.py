@@ -14,8 +14,9 @@ import edits
 from edits.file import pack
 from rewrite.errors import RewriteError
 from rewrite.library import Library, add, opened, verify
-from rewrite.library.make import KINDS, file_of, make, threads
+from rewrite.library.make import KINDS, file_of, make
 from rewrite.progress import quiet
+from rewrite.threads import threads
 
 from .conftest import EVERYTHING, RULE
 
