@@ -6,7 +6,8 @@ python scripts/benchmark.py render               seconds per 1024 px image
 python scripts/benchmark.py published --rosinality CHECKOUT --nvidia CHECKOUT
                                                  StyleGAN2 at 256 px beside the published PyTorch code, same weights
 python scripts/benchmark.py runtime FOLDER       `ffhq` beside OpenVINO on the graphs that it was made from
-python scripts/benchmark.py audit                an audit beside davidbau/dissect, on the same generator
+python scripts/benchmark.py audit --dissect CHECKOUT
+                                                 an audit beside davidbau/dissect, on the same generator
 """
 
 from __future__ import annotations
@@ -25,17 +26,15 @@ from typing import Annotated, Any
 
 import torch
 import typer
-from einops import rearrange
+from peers import dissect
 from rich.console import Console
 from rich.table import Table
 from torch import Tensor
-from torch.nn import functional as F
 
 import rewrite
 from rewrite.background import background
 from rewrite.checkpoints.foreign import Foreign, Network
-from rewrite.concepts import Segmenter, segmenter
-from rewrite.concepts import labels as label_maps
+from rewrite.concepts import segmenter
 from rewrite.generator import Generator
 from rewrite.memory import Change, canonical
 from rewrite.models import recognise, stylegan2
@@ -45,17 +44,13 @@ from rewrite.rules.evidence import gather
 from rewrite.rules.gradient import descend
 from rewrite.rules.judge import Judge, probe
 from rewrite.rules.solve import penalty, solve, truncate
-from rewrite.units import World
 from rewrite.units import audit as ours
-from rewrite.units.features import Site, run, sites
-from rewrite.units.protocol import CHOOSING, PROTOCOLS, SCORING
+from rewrite.units.features import Site, sites
 
 app = typer.Typer(add_completion=False, help=__doc__)
 console = Console(width=120)
 REPEATS = 5
 BISECTIONS = 40
-POINTS = 64
-"""A side, of the grid that dissect meets labels on."""
 
 
 def seconds(work: Callable[[], Any], repeats: int = REPEATS) -> tuple[Any, float]:
@@ -309,84 +304,48 @@ def _give(theirs: torch.nn.Module, ours: stylegan2.StyleGAN2) -> None:
     theirs.eval().requires_grad_(False)
 
 
-def dissected(generator: Generator, site: Site, judge: Segmenter, images: int, batch: int) -> Tensor:
-    """IoU (U, C) of one layer as davidbau/dissect finds it, in two passes of the generator for this layer alone.
-
-    Features are upsampled to 64 x 64 points by grid_sample, zeros beyond the border, and labels are those of the points
-    (of all pixels where there are fewer); thresholds are the 0.99 quantile of the upsampled values; every label is met
-    by every unit in floating point.
-    """
-    size, concepts, world = (min(generator.resolution, POINTS),) * 2, len(judge.classes), World()
-    tail = PROTOCOLS["dissect"].tail
-
-    def upsampled(stream: int, first: int) -> tuple[Tensor, Tensor]:
-        heard: list[Tensor] = []
-        ws = world.styles(generator, stream, range(first, min(first + batch, images)))
-        made = run(generator, {site.layer.name: site}, ws, world.noise, lambda _name, features: heard.append(features))
-        maps = heard[0]
-        still = torch.eye(2, 3).expand(len(maps), 2, 3)
-        places = F.affine_grid(still, [len(maps), 1, *size], align_corners=False)
-        return F.grid_sample(maps, places, mode="bilinear", padding_mode="zeros", align_corners=False), made
-
-    highest = torch.full((site.units, 0), 0.0)
-    kept = max(1, round(tail * images * size[0] * size[1]))
-    for first in range(0, images, batch):
-        values = rearrange(upsampled(CHOOSING, first)[0], "n u h w -> u (n h w)")
-        # The exact quantile: what a sketch of all values aims at.
-        highest = torch.cat([highest, values], 1)
-        highest = highest.topk(min(kept, highest.shape[1]), 1, sorted=False).values
-    limit = highest.amin(1)
-    both = torch.zeros(site.units, concepts, dtype=torch.float64)
-    on_there, there = both.sum(1), both.sum(0)
-    for first in range(0, images, batch):
-        maps, made = upsampled(SCORING, first)
-        on = rearrange((maps > limit[:, None, None]).float(), "n u h w -> u (n h w)")
-        planes = rearrange(F.one_hot(label_maps(judge, made), concepts).float(), "n h w c -> n c h w")
-        labels = F.interpolate(planes, size, mode="bilinear").argmax(1)
-        marks = F.one_hot(labels.flatten(), concepts).float()
-        both, on_there, there = (
-            both + (on @ marks).double(),
-            on_there + on.sum(1).double(),
-            there + marks.sum(0).double(),
-        )
-    return both / (on_there[:, None] + there - both).clamp(min=1)
-
-
 @app.command()
 def audit(
     model: Annotated[str, typer.Argument(help="A model of images that the segmenter knows.")] = "scenes",
     concepts: Annotated[str, typer.Option("--segmenter", help="A segmenter.")] = "scenes",
     images: Annotated[int, typer.Option(help="Images that thresholds come from, and as many that are scored.")] = 200,
     layer: Annotated[list[str] | None, typer.Option(help="Its layers; all with feature maps if left out.")] = None,
-    batch: Annotated[int, typer.Option(help="Images in a batch of the published way.")] = 8,
+    batch: Annotated[int, typer.Option(help="Images in a batch of the idealised way.")] = 8,
+    checkout: Annotated[Path | None, typer.Option("--dissect", help="Folder of davidbau/dissect, to be run.")] = None,
 ) -> None:
     """IoU of every unit and concept the published way and ours, under the same protocol and in ours by default."""
     generator, judge = rewrite.load(model), segmenter(concepts)
     found = sites(generator, layer)
     asked: dict[str, Any] = {"segmenter": judge, "layers": list(found), "samples": images, "choose": images}
-    with torch.no_grad():
-        slow, slow_seconds = seconds(
-            lambda: {name: dissected(generator, site, judge, images, batch) for name, site in found.items()}, 1
-        )
-    same, same_seconds = seconds(lambda: ours(generator, method="dissect", deals=1, cache=False, **asked), 1)
-    _, own_seconds = seconds(lambda: ours(generator, method="quantile", deals=1, cache=False, **asked), 1)
-    _, full_seconds = seconds(lambda: ours(generator, cache=False, **asked), 1)
-    apart = max(
-        float((torch.tensor([unit.meaning.ious for unit in layer.units]) - slow[layer.name]).abs().max())
-        for layer in same.layers
-    )
+
+    def of_each(way: Callable[[Site], Tensor]) -> dict[str, Tensor]:
+        with torch.no_grad():
+            return {name: way(site) for name, site in found.items()}
+
+    def of_ours(method: str, **more: Any) -> dict[str, Tensor]:
+        made = ours(generator, method=method, cache=False, **asked, **more)
+        return {one.name: torch.tensor([unit.meaning.ious for unit in one.units]) for one in made.layers}
+
+    ideal = partial(dissect.idealised, generator, judge=judge, images=images, batch=batch)
+    ways: dict[str, Callable[[], dict[str, Tensor]]] = {
+        "its definition, idealised": lambda: of_each(ideal),
+        "ours, protocol dissect": lambda: of_ours("dissect", deals=1),
+        "ours, protocol quantile (own cells)": lambda: of_ours("quantile", deals=1),
+        "ours, protocol iqr with 1,000 deals": lambda: of_ours("iqr"),
+    }
+    if checkout:
+        theirs = partial(dissect.published, checkout, generator, judge=judge, images=images)
+        ways = {"davidbau/dissect itself": lambda: of_each(theirs)} | ways
+    made = {name: seconds(way, 1) for name, way in ways.items()}
+    same, took = made["ours, protocol dissect"]
     table = Table(
-        "way", "seconds", "times faster", "largest difference of IoU",
+        "way", "seconds", "over ours, protocol dissect", "largest difference of IoU from it",
         title=f"{model}: {len(found)} layers, {images} images to choose thresholds and {images} to score, "
         f"{torch.get_num_threads()} threads",
     )  # fmt: skip
-    for name, taken, differs in (
-        ("davidbau/dissect, a layer a pass", slow_seconds, ""),
-        ("ours, protocol dissect", same_seconds, f"{apart:.4f}"),
-        ("ours, protocol quantile (own cells)", own_seconds, "another grid"),
-        ("ours, protocol iqr with 1,000 deals", full_seconds, "other thresholds"),
-    ):
-        table.add_row(name, f"{taken:.2f}", f"{slow_seconds / taken:.2f}", differs)
+    for name, (found_ious, taken) in made.items():
+        apart = max(float((ious - found_ious[layer]).abs().max()) for layer, ious in same.items())
+        table.add_row(name, f"{taken:.2f}", f"{taken / took:.2f}", f"{apart:.4f}")
     console.print(table)
 
 
