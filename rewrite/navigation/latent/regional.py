@@ -135,12 +135,13 @@ def _jacobian(
 
     row, rows = place
     at_once = max(1, min(CHUNK, PIXELS // generator.resolution**2))
-    found: list[Tensor] = []
-    for directions in torch.eye(len(zero)).to(zero).split(at_once):
-        options.progress("differentiating images", row * len(zero) + at_once * len(found), rows * len(zero))
-        found.append(torch.func.vmap(slope, out_dims=-1)(directions))
+    jacobian = torch.empty(*image(zero).shape, len(zero), device=zero.device)
+    for first in range(0, len(zero), at_once):
+        options.progress("differentiating images", row * len(zero) + first, rows * len(zero))
+        directions = torch.eye(len(zero))[first : first + at_once].to(zero)
+        jacobian[..., first : first + at_once] = torch.func.vmap(slope, out_dims=-1)(directions)
     options.progress("differentiating images", (row + 1) * len(zero), rows * len(zero))
-    return torch.cat(found, -1)
+    return jacobian
 
 
 def _gram(jacobian: Tensor, where: Tensor) -> Tensor:
