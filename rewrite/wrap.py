@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.nn.utils import parametrize
 
+from edits.finite import finite
 from rewrite.errors import RewriteError
 from rewrite.generator import Flow, Generator, Kind, Layer, Sample, UnitForm
 from rewrite.latents import draw
@@ -57,6 +58,8 @@ def wrap(module: nn.Module, *, latent: int, sample: Sample | None = None, name: 
     calls: dict[str, _Call] = {}
     with torch.no_grad(), _watched(module, calls):
         out = images(module(z))
+    if not finite(out):
+        raise RewriteError("the network's images hold NaN or infinity; its weights are damaged, so get them again")
     with torch.no_grad():
         if not torch.equal(out, images(module(z))):
             raise RewriteError(

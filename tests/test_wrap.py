@@ -170,3 +170,10 @@ def test_a_network_that_draws_its_own_noise_is_refused() -> None:
 
     with pytest.raises(RewriteError, match="other images of the same latents"):
         wrap(Noisy(), latent=4)
+
+
+def test_a_network_with_damaged_weights_is_refused() -> None:
+    module = Net(nn.Conv2d(4, 4, 1))
+    next(module.parameters()).data.view(-1)[0] = torch.nan
+    with pytest.raises(RewriteError, match="NaN or infinity"):
+        wrap(module, latent=4)
