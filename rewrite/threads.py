@@ -7,7 +7,7 @@ and one batch hardly faster than one core does.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from typing import TypeVar
 
@@ -41,10 +41,30 @@ def side_by_side(work: Callable[[T], R], items: Sequence[T], *, alone: bool = Fa
     if lanes == 1:
         yield from map(work, items)
         return
-    with threads(count // lanes), ThreadPoolExecutor(lanes, initializer=_begin, initargs=(count // lanes,)) as pool:
-        yield from pool.map(work, items)
+    futures: list[Future[R]] = []
+    with threads(count // lanes):
+        pool = ThreadPoolExecutor(lanes, initializer=_begin, initargs=(count // lanes,))
+        try:
+            futures.extend(pool.submit(work, item) for item in items)
+            for future in futures:
+                yield future.result()
+        finally:
+            _end(pool, futures)
 
 
 def _begin(count: int) -> None:
     # Each thread has its own number; a new one begins with all the cores.
     torch.set_num_threads(count)
+
+
+def _end(pool: Executor, futures: Sequence[Future[R]]) -> None:
+    """What has begun is waited for, however often one is interrupted: in a thread that outlives the interpreter, torch
+    aborts the process.
+    """
+    try:
+        for future in futures:
+            future.cancel()
+        wait(futures)
+        pool.shutdown()
+    except (KeyboardInterrupt, SystemExit):
+        _end(pool, futures)

@@ -5,6 +5,7 @@ import threading
 import pytest
 import torch
 
+import rewrite.threads
 from rewrite.threads import MOST, side_by_side, threads
 
 
@@ -62,13 +63,37 @@ def test_there_are_no_gradients(alone):
 def test_an_error_ends_it_and_gives_the_threads_back():
     begun = []
 
-    def work(item: int) -> int:
+    def work(item: int) -> torch.Tensor:
         begun.append(item)
-        if item == 3:
-            raise ValueError("three")
-        return item
+        if item == 0:
+            raise ValueError("nought")
+        return torch.linalg.svdvals(torch.eye(200))
 
-    with pytest.raises(ValueError, match="three"):
+    with pytest.raises(ValueError, match="nought"):
         list(side_by_side(work, range(1000)))
     assert len(begun) < 1000
     assert torch.get_num_threads() == 2
+
+
+@pytest.mark.usefixtures("two")
+def test_who_is_interrupted_while_waiting_for_what_has_begun_still_waits(monkeypatch):
+    interrupts, ended = [KeyboardInterrupt, SystemExit], threading.Event()
+    plain = rewrite.threads.wait
+
+    def interrupted(futures):
+        if interrupts:
+            raise interrupts.pop()
+        ended.set()
+        return plain(futures)
+
+    def work(item: int) -> bool:
+        if item == 0:
+            raise KeyboardInterrupt
+        return ended.wait(30)
+
+    monkeypatch.setattr(rewrite.threads, "wait", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        list(side_by_side(work, range(2)))
+    assert not interrupts
+    assert ended.is_set()
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("ThreadPoolExecutor")]
