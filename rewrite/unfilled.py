@@ -29,6 +29,12 @@ def unfilled() -> Iterator[None]:
         yield
 
 
+def stored_shapes(kind: Callable[..., nn.Module], geometry: Mapping[str, Any]) -> dict[str, tuple[int, ...]]:
+    """Of all tensors of a module of that geometry, by name."""
+    with unfilled():
+        return {name: tuple(tensor.shape) for name, tensor in kind(**geometry).state_dict().items()}
+
+
 class _Undrawn(TorchFunctionMode):
     def __torch_function__(
         self, func: Callable[..., Any], types: Sequence[type], args: Sequence[Any] = (),

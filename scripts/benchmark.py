@@ -334,7 +334,7 @@ def audit(
         "ours, protocol iqr with 1,000 deals": lambda: of_ours("iqr"),
     }
     if checkout:
-        theirs = partial(dissect.published, checkout, generator, judge=judge, images=images)
+        theirs = partial(dissect.published, dissect.imported(checkout), generator, judge=judge, images=images)
         ways = {"davidbau/dissect itself": lambda: of_each(theirs)} | ways
     made = {name: seconds(way, 1) for name, way in ways.items()}
     same, took = made["ours, protocol dissect"]

@@ -206,7 +206,7 @@ def _before(generator: Generator, seeds: Sequence[int], view: View, *, keeps: bo
 
 def _compared(seeds: Sequence[int], before: Before, edited: Tensor, view: View) -> Seen:
     base, anchor = before.images, before.anchor
-    shown, pairs = {"edited": edited}, {"distance": edited, "anchor distance": anchor}
+    shown, pairs = {"edited": edited}, {"distance": edited}
     each = {
         "change": (edited - base).abs().mean((1, 2, 3)).cpu() * LEVELS,
         "tone": (edited.mean((2, 3)) - base.mean((2, 3))).abs().mean(1).cpu() * LEVELS,
@@ -224,9 +224,10 @@ def _compared(seeds: Sequence[int], before: Before, edited: Tensor, view: View) 
         weight = (~masks).float()
         change = (edited - base).abs().mean(1) * weight
         each["change outside"] = (change.sum((1, 2)) / weight.sum((1, 2)).clamp(min=1)).cpu() * LEVELS
-    if before.distances is not None:
+    if before.distances is None:
+        pairs["anchor distance"] = anchor
+    else:
         each["anchor distance"] = before.distances
-        del pairs["anchor distance"]
     each |= dict(zip(pairs, distances(view, base, *pairs.values()), strict=True))
     found = dict(before.features) | {name: view.eye.of([of]) for name, of in shown.items()}
     after = _areas(view, edited)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from edits.file import write_atomically
+from edits.finite import finite
 from rewrite.checkpoints import archive
 from rewrite.checkpoints.foreign import Foreign, Place
 from rewrite.checkpoints.mapped import mapped
@@ -68,7 +69,7 @@ def _bytes(place: Place, tensor: Tensor, view: memoryview, label: str, what: str
     if not place.dtype.is_floating_point:
         raise RewriteError(f"{label} in {what} holds {place.dtype}; expected a type with a point, to hold weights")
     value = tensor.detach().cpu().to(place.dtype)
-    if not value.isfinite().all():
+    if not finite(value):
         raise RewriteError(
             f"{label} would hold numbers that are not finite, or too large for {place.dtype}, which is what {what} "
             f"stores; write safetensors instead"

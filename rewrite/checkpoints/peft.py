@@ -25,6 +25,7 @@ from torch import Tensor
 from edits import Add, Edit, LowRank, canonical, describe, identity
 from edits.errors import EditError
 from edits.file import HEADER_LIMIT, open_regular, read_regular, write_atomically
+from edits.finite import finite
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator
 
@@ -273,7 +274,7 @@ def _tensors(path: Path) -> tuple[dict[str, Tensor], str]:
 
 
 def _float(name: str, tensor: Tensor) -> Tensor:
-    if tensor.dtype not in TYPES or tensor.ndim not in (2, 4) or not tensor.isfinite().all():
+    if tensor.dtype not in TYPES or tensor.ndim not in (2, 4) or not finite(tensor):
         raise RewriteError(
             f"{name} is a tensor of {tensor.dtype} and shape {tuple(tensor.shape)}; expected finite float16, bfloat16 "
             f"or float32 numbers on two axes, or four"

@@ -25,7 +25,7 @@ from rewrite.generator import Flow, Generator, Layer, UnitForm
 from rewrite.latents import Name, Row, Vector, draw
 from rewrite.models.equalised import one_hot
 from rewrite.models.layout import Key, Layout, counted, fitting, shape_of
-from rewrite.unfilled import unfilled
+from rewrite.unfilled import stored_shapes
 
 EPS = 1e-4
 REDUCTION = 4
@@ -307,8 +307,7 @@ def explain(network: Network, beside: Mapping[str, Any]) -> Layout | None:  # no
         "embedding": embedding, "width": shape_of(network, "generator.conv_to_rgb.weight_orig")[0], "blocks": blocks,
         "attention": attention, "statistics": shape_of(network, "generator.bn.running_means")[0],
     }  # fmt: skip
-    with unfilled():
-        expected = {name: tuple(t.shape) for name, t in BigGAN(**geometry).state_dict().items()}
+    expected = stored_shapes(BigGAN, geometry)
     keys = {ours: _key(network, ours, shape) for ours, shape in expected.items()}
     traces = [name for name in shapes if re.search(r"\.(weight_u|weight_v|num_batches_tracked)$", name)]
     traces += [name for name in shapes if f"{name}_orig" in shapes]

@@ -22,7 +22,7 @@ from rewrite.errors import RewriteError
 from rewrite.generator import Flow, Generator, Layer, UnitForm
 from rewrite.models.equalised import one_hot
 from rewrite.models.layout import Layout, counted, same, shape_of
-from rewrite.unfilled import unfilled
+from rewrite.unfilled import stored_shapes
 
 EPS = 1e-5
 SPREAD = "its values are the features of all places at once, which have no convolution's places to paste to"
@@ -218,8 +218,7 @@ def explain(network: Network, beside: Mapping[str, Any]) -> Layout | None:  # no
     last = len(channels) + 1
     if (colours := shape_of(network, f"c{last}.weight")[0]) != 3:
         raise RewriteError(f"this SNGAN paints {colours} channels; expected 3, red, green and blue")
-    with unfilled():
-        expected = {name: tuple(t.shape) for name, t in SNGAN(**geometry).state_dict().items()}
+    expected = stored_shapes(SNGAN, geometry)
     for name, shape in expected.items():
         if (found := shape_of(network, name)) != shape:
             raise RewriteError(f"{name} has shape {found}; expected {shape}, as every block doubles the resolution")

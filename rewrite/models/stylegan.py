@@ -23,7 +23,7 @@ from rewrite.generator import Flow, Generator, Layer, Noise, UnitForm
 from rewrite.models.equalised import EPS, Convolution
 from rewrite.models.layout import Key, Layout, check_constant, counted, fitting, flipped, same, shape_of
 from rewrite.models.mapping import MappingNetwork, mapping_layers
-from rewrite.unfilled import unfilled
+from rewrite.unfilled import stored_shapes
 
 SLOPE = 0.2
 BLUR = torch.tensor([1.0, 2.0, 1.0]) / 4
@@ -241,8 +241,7 @@ def explain(network: Network, beside: Mapping[str, Any]) -> Layout | None:  # no
     }  # fmt: skip
     if (colours := shape_of(network, f"{last}.weight")[0]) != 3:
         raise RewriteError(f"this StyleGAN paints {colours} channels; expected 3, red, green and blue")
-    with unfilled():
-        expected = {name: tuple(t.shape) for name, t in StyleGAN(**geometry).state_dict().items()}
+    expected = stored_shapes(StyleGAN, geometry)
     keys = {ours: _key(network, ours, shape, last) for ours, shape in expected.items()}
     turned = [name for name, key in keys.items() if _is_fused(name)]
     unused = [name for name in shapes if re.match(r"synthesis\.output\d+\.", name) and not name.startswith(last)]

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 import edits
+from edits.finite import finite
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator, Noise
 from rewrite.latents import Name
@@ -41,7 +42,7 @@ def render(
             progress(what, done, len(seeds))
             ws = generator.styles(generator.latents([seed]), truncation=truncation, label=labels)
             image = generator.synthesize(ws=ws, noise=noise).cpu()
-            if not image.isfinite().all():
+            if not finite(image):
                 raise RewriteError(
                     f"the image of seed {seed} holds NaN or infinity where numbers were expected; lower the strength "
                     f"of the edits"

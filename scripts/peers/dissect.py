@@ -10,6 +10,7 @@ import sys
 import types
 from collections.abc import Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -36,15 +37,22 @@ UNCALLED = ("torchvision", "torchvision.transforms", "statsmodels.stats.correlat
 """What the published code imports, and calls nothing of here."""
 
 
-def published(checkout: Path, generator: Generator, site: Site, judge: Segmenter, images: int) -> Tensor:
+@dataclass(frozen=True)
+class Checkout:
+    """The published code's modules."""
+
+    tally: Any
+    upsample: Any
+
+
+def published(checkout: Checkout, generator: Generator, site: Site, judge: Segmenter, images: int) -> Tensor:
     """IoU (U, C) of one layer by the published code itself, run as its experiment runs it but for the pictures.
 
     A quantile sketch of all upsampled values, the images of the largest values, and the mean of what is on under each
-    label; each is a pass of its own. RewriteError if that is no checkout of davidbau/dissect.
+    label; each is a pass of its own.
     """
-    tally, upsample = _imported(checkout)
-    size = _size(generator)
-    up = upsample.upsampler(size, data_shape=site.grid, image_size=size)
+    tally, size = checkout.tally, _size(generator)
+    up = checkout.upsample.upsampler(size, data_shape=site.grid, image_size=size)
     see = partial(_seen, generator, site)
 
     def samples(rows: Tensor) -> Tensor:
@@ -122,23 +130,24 @@ def _labels(judge: Segmenter, made: Tensor, size: tuple[int, int]) -> Tensor:
     return F.interpolate(planes, size, mode="bilinear").argmax(1)
 
 
-def _imported(checkout: Path) -> tuple[Any, Any]:
+def imported(folder: Path) -> Checkout:
+    """What a clone of davidbau/dissect counts with; RewriteError if the folder is none."""
     for name in UNCALLED:
         with suppress(ImportError, RuntimeError):
             importlib.import_module(name)
             continue
         for path in (name.rsplit(".", i)[0] for i in range(name.count("."), -1, -1)):
             sys.modules.setdefault(path, _Absent(path))
-    sys.path.insert(0, str(checkout))
+    sys.path.insert(0, str(folder))
     try:
         modules = [importlib.import_module(f"netdissect.{name}") for name in ("tally", "upsample", "pbar")]
     except ImportError as error:
         raise RewriteError(
-            f"{checkout} is no checkout of davidbau/dissect ({error}); clone it, and give its folder"
+            f"{folder} is no checkout of davidbau/dissect ({error}); clone it, and give its folder"
         ) from None
     tally, upsample, bars = modules
     bars.quiet()
-    return tally, upsample
+    return Checkout(tally, upsample)
 
 
 class _Absent(types.ModuleType):

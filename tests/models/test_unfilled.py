@@ -9,7 +9,8 @@ import torch
 
 from rewrite.models import FAMILIES
 from rewrite.unfilled import unfilled
-from tests.models import test_contract as contract
+
+from . import test_contract as contract
 
 ASK = """
 import json, sys

@@ -15,7 +15,7 @@ from rewrite.errors import RewriteError
 from rewrite.models.layout import Key, Layout, fitting, shape_of
 from rewrite.models.mapping import MappingNetwork, mean_style
 from rewrite.models.stylegan2.network import StyleGAN2
-from rewrite.unfilled import unfilled
+from rewrite.unfilled import stored_shapes, unfilled
 
 TAPS = torch.tensor([1.0, 3.0, 3.0, 1.0])
 LOW_PASS = einsum(TAPS, TAPS, "h, w -> h w") / 64
@@ -51,8 +51,7 @@ def put_together(
     Noise that the file lacks is silent. The mean style is under its name, `mean`, or made of seeded latents. `special`
     are keys of ours that are more than another name. RewriteError for tensors that are missing or of other shapes.
     """
-    with unfilled():
-        expected = {name: tuple(t.shape) for name, t in StyleGAN2(**geometry).state_dict().items()}
+    expected = stored_shapes(StyleGAN2, geometry)
     keys, given, said = dict(special or {}), {}, list(notes)
     for ours, shape in expected.items():
         theirs = names.get(ours, "")

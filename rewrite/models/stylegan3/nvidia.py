@@ -14,7 +14,7 @@ from rewrite.errors import RewriteError
 from rewrite.models.layout import Key, Layout, counted, fitting, shape_of
 from rewrite.models.stylegan3.design import TAPS, Spec
 from rewrite.models.stylegan3.network import StyleGAN3
-from rewrite.unfilled import unfilled
+from rewrite.unfilled import stored_shapes
 
 MARGIN = 10
 """Cells beyond the image on each side, where a file does not say."""
@@ -36,8 +36,7 @@ def explain(network: Network, beside: Mapping[str, Any]) -> Layout | None:  # no
         "z": entered // 2 if large else entered - (w if classes else 0), "w": w, "depth": depth, "classes": classes,
         "embedding": shapes["mapping.embed.weight"][1] if large else 0, "clamp": _clamp(specs, inside),
     }  # fmt: skip
-    with unfilled():
-        expected = {name: tuple(t.shape) for name, t in StyleGAN3(**geometry).state_dict().items()}
+    expected = stored_shapes(StyleGAN3, geometry)
     keys = {ours: _key(network, ours, shape) for ours, shape in expected.items()}
     # An unconditional StyleGAN-XL keeps the table of the classes that it does not look at.
     idle = [name for name in shapes if name == "mapping.embed.weight" and not classes]

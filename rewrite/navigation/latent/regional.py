@@ -15,6 +15,7 @@ from torch.nn import functional as F
 
 from rewrite.errors import RewriteError
 from rewrite.generator import Generator
+from rewrite.navigation.jacobian import TANGENT_PIXELS
 from rewrite.navigation.latent.fold import everywhere, moved, stepped
 from rewrite.navigation.latent.moves import shift
 from rewrite.navigation.latent.robust import low_rank_part
@@ -25,8 +26,8 @@ from rewrite.navigation.methods import Options, placed
 
 SYNTHESES = 5
 SIDE = 32
-CHUNK, PIXELS = 16, 2**21
-"""Forward derivatives taken at once at most, and the pixels of their images."""
+CHUNK = 16
+"""Forward derivatives taken at once, at most."""
 JUDGED = 16
 NEGLIGIBLE = 1e-6
 RIDGE = 1e-3
@@ -134,7 +135,7 @@ def _jacobian(
         return slope
 
     row, rows = place
-    at_once = max(1, min(CHUNK, PIXELS // generator.resolution**2))
+    at_once = max(1, min(CHUNK, TANGENT_PIXELS // generator.resolution**2))
     jacobian = torch.empty(*image(zero).shape, len(zero), device=zero.device)
     for first in range(0, len(zero), at_once):
         options.progress("differentiating images", row * len(zero) + first, rows * len(zero))
