@@ -20,6 +20,7 @@ from einops import rearrange
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rewrite.channels_last import channels_last
 from rewrite.checkpoints.openvino import Graph, Node
 from rewrite.errors import RewriteError
 from rewrite.generator import MAPPING, NO_PLACES, Flow, Generator, Layer, Noise, UnitForm
@@ -230,11 +231,6 @@ def fold(x: Tensor, style: Tensor, kernel: Tensor) -> tuple[Tensor, Tensor]:
     if len(style) == 1:
         return x, kernel * rearrange(style, "1 c -> c 1 1 1")
     return x * rearrange(style, "n c -> n c 1 1"), kernel
-
-
-def channels_last(features: Tensor) -> Tensor:
-    """Features (N, C, H, W), in memory (N, H, W, C); said so that forward derivatives of many changes pass."""
-    return rearrange(rearrange(features, "n c h w -> n h w c").contiguous(), "n h w c -> n c h w")
 
 
 def haar(like: Tensor) -> Tensor:

@@ -6,7 +6,7 @@ embedding, and at no change its Hessian is 2 J' J, J the derivative of the embed
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -14,7 +14,6 @@ import torch
 from einops import rearrange
 from torch import Tensor
 from torch.nn import functional as F
-from torch.overrides import TorchFunctionMode
 
 from rewrite.errors import RewriteError
 from rewrite.perception import distance
@@ -94,24 +93,8 @@ def metric(
         return Metric(PIXELS, side, lambda images: [images], (torch.full((3,), 1 / 3, device=device),), unit=False)
     found = distance(name, device=device, progress=progress)
 
-    def maps(images: Tensor) -> Sequence[Tensor]:
-        with _PlainLayout():
-            return found.trunk(images)
-
     weights = tuple(weight.detach().clamp(min=0) for weight in found.weights)
-    return Metric(found.identity.name, side, maps, weights, True, found.least, found.multiple)
-
-
-class _PlainLayout(TorchFunctionMode):
-    """Within it no tensor is laid out channels last: vmap knows only the plain layout."""
-
-    def __torch_function__(
-        self, func: Callable[..., Any], types: Any, args: Sequence[Any] = (), kwargs: Mapping[str, Any] | None = None
-    ) -> Any:
-        kwargs = dict(kwargs or {})
-        if func is torch.Tensor.contiguous:
-            kwargs.pop("memory_format", None)
-        return func(*args, **kwargs)
+    return Metric(found.identity.name, side, found.trunk, weights, True, found.least, found.multiple)
 
 
 def _shrinking(before: int, after: int) -> Tensor:

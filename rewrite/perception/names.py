@@ -12,6 +12,7 @@ from typing import cast
 import torch
 from torch import Tensor, nn
 
+from rewrite.channels_last import channels_last
 from rewrite.errors import RewriteError, nearest
 from rewrite.perception import lite0
 from rewrite.perception.dinov2 import FILES, SIDE, DinoV2
@@ -104,7 +105,7 @@ class _Pooled(nn.Module):
         self.network, self.block = network, block
 
     def forward(self, images: Tensor) -> Tensor:
-        (maps,) = self.network(images.contiguous(memory_format=torch.channels_last), [self.block])
+        (maps,) = self.network(channels_last(images), [self.block])
         return cast(Tensor, maps.mean((2, 3)))
 
 
@@ -116,7 +117,7 @@ class _Blocks(nn.Module):
         self.network = network
 
     def forward(self, images: Tensor) -> list[Tensor]:
-        found: list[Tensor] = self.network(images.contiguous(memory_format=torch.channels_last), list(PD_BLOCKS))
+        found: list[Tensor] = self.network(channels_last(images), list(PD_BLOCKS))
         return found
 
 
